@@ -1,0 +1,79 @@
+"""Every error as an OpenAI error body: `{"error": {"message", "type", "param", "code"}}` with the right status."""
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from ..errors import CupolaError
+from .schemas.errors import ErrorBody, ErrorDetail
+
+log = logging.getLogger(__name__)
+
+# Pydantic's error types, by what OpenAI calls them; the rest are values out of range.
+_CODES = {"missing": "missing_required_parameter", "json_invalid": "invalid_json"}
+
+
+def error_body(error: CupolaError) -> ErrorBody:
+    return ErrorBody(error=ErrorDetail(message=error.message, type=error.type, param=error.param, code=error.code))
+
+
+def error_response(error: CupolaError) -> JSONResponse:
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
+    return JSONResponse(error_body(error).model_dump(), error.status, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception with an error body; only the log sees what an unforeseen one was."""
+    app.add_exception_handler(CupolaError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _known(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, CupolaError)
+    return error_response(error)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    message, param, code = describe_invalid(error.errors())
+    detail = ErrorDetail(message=message, type="invalid_request_error", param=param, code=code)
+    return JSONResponse(ErrorBody(error=detail).model_dump(), 400)
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    """Starlette's own: no such route (404), no such method (405)."""
+    assert isinstance(error, HTTPException)
+    code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code)
+    detail = ErrorDetail(message=str(error.detail), type="invalid_request_error", param=None, code=code)
+    return JSONResponse(ErrorBody(error=detail).model_dump(), error.status_code, error.headers)
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+    return error_response(CupolaError("The server met an unforeseen error; its log has the details."))
+
+
+def describe_invalid(errors: Sequence[Any]) -> tuple[str, str | None, str]:
+    """Message, parameter and code of a failed validation. Of a union's many complaints the first is told."""
+    first = errors[0]
+    path = [str(step) for step in first["loc"] if step not in {"body", "query", "path"}]
+    code = _CODES.get(first["type"]) or ("invalid_type" if first["type"].endswith("_type") else "invalid_value")
+    if code == "invalid_json":
+        return f"The body is not valid JSON: {first.get('ctx', {}).get('error', 'syntax error')}.", None, code
+    param = ".".join(path) or None
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] == "missing" else f" (got {_excerpt(first.get('input'))})"
+    return f"{param or 'body'}: {message}{given}", param, code
+
+
+def _excerpt(value: object) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=True)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,80 @@
+"""From a wire request to a delta stream: the one path that every generating endpoint takes."""
+
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from .. import __version__
+from ..errors import InvalidValue
+from ..pool.resident import Resident
+from ..types import Delta, FinishReason, Request, Usage
+from .services import Services
+
+Prepare = Callable[[Resident], Awaitable[Request]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What every event of one answer carries."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+
+    @classmethod
+    def new(cls, prefix: str, services: Services, name: str) -> Self:
+        """A stamp with a fresh id. Raises ModelNotFound and ModelNotPulled."""
+        spec, variant = services.pool.find(name)
+        return cls(
+            id=f"{prefix}-{secrets.token_hex(12)}",
+            created=int(datetime.now(UTC).timestamp()),
+            model=spec.name,
+            fingerprint=f"cupola-{__version__}-{variant.name}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole delta stream, folded."""
+
+    text: str
+    finish: FinishReason
+    usage: Usage
+
+
+async def deltas(services: Services, name: str, wait: float | None, prepare: Prepare) -> AsyncGenerator[Delta]:
+    """Load the model if need be, and generate what `prepare` makes of it. The model is in use until the stream ends."""
+    async with services.pool.lease(name, wait) as resident:
+        request = await prepare(resident)
+        async with aclosing(resident.generate(request)) as stream:
+            async for delta in stream:
+                yield delta
+
+
+async def fold(stream: AsyncGenerator[Delta]) -> Answer:
+    """The plain answer is the stream, collected."""
+    whole = Delta()
+    async for delta in stream:
+        whole = whole.merged(delta)
+    assert whole.finish is not None
+    assert whole.usage is not None
+    return Answer(whole.text, whole.finish, whole.usage)
+
+
+def allowed_wait(prefer: str | None) -> float | None:
+    """Seconds of `Prefer: wait=SECONDS` (RFC 7240); None where the client does not say. Others are ignored."""
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.partition("=")
+        if name.strip().lower() == "wait":
+            try:
+                seconds = float(value.strip().strip('"'))
+            except ValueError:
+                seconds = -1.0
+            if not 0 <= seconds <= 86_400:
+                raise InvalidValue(f"Prefer: wait={value.strip()[:40]} is not a number of seconds.", param="Prefer")
+            return seconds
+    return None

@@ -1,0 +1,102 @@
+"""What is refused before any route runs: a foreign Host, a body that is not JSON, a body that is too large.
+
+A web page can make the user's browser send requests here. The Host check stops DNS rebinding; requiring the JSON media
+type makes a browser ask for permission first (a pre-flight request), which nobody grants.
+"""
+
+import ipaddress
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import BodyTooLarge, CupolaError, HostNotAllowed, UnsupportedMediaType
+from .errors import error_response
+
+
+class Border:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, hosts: Collection[str]) -> None:
+        self._app = app
+        self._max_body = max_body_bytes
+        self._hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            headers = Headers(scope=scope)
+            check_host(headers.getlist("host"), self._hosts)
+            if scope["method"] in {"POST", "PUT", "PATCH"}:
+                check_body_headers(headers, self._max_body)
+            await self._app(scope, _Metered(receive, self._max_body), send)
+        except (HostNotAllowed, UnsupportedMediaType, BodyTooLarge) as error:
+            await error_response(error)(scope, receive, send)
+
+
+class _Metered:
+    """A `receive` that counts: a chunked body announces no length."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._left = limit
+        self._limit = limit
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise _too_large(self._limit)
+        return message
+
+
+def check_host(values: list[str], allowed: Collection[str]) -> None:
+    """Raise HostNotAllowed unless the one Host header names this machine as it is meant to be reached."""
+    if len(values) != 1 or not (host := _host_name(values[0])):
+        raise HostNotAllowed("The request needs exactly one valid Host header.")
+    if host in allowed:
+        return
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    except ValueError:
+        pass
+    raise HostNotAllowed(f"Host {host[:100]!r} is not served here.")
+
+
+def _host_name(value: str) -> str:
+    """The name in a Host header without the port; empty if it is malformed."""
+    name, port = value, ""
+    if value.startswith("["):
+        name, bracket, port = value[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            return ""
+        port = port[1:]
+    elif ":" in value:
+        name, _, port = value.partition(":")
+    if port and not (port.isascii() and port.isdigit()):
+        return ""
+    return name.lower().rstrip(".") if set(name.lower()) <= _HOST_CHARACTERS else ""
+
+
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.:%_")
+
+
+def check_body_headers(headers: Headers, limit: int) -> None:
+    """Raise for a body that announces itself as too large, compressed, or anything but JSON."""
+    length = headers.get("content-length", "0")
+    if not (length.isascii() and length.isdigit()):
+        raise BodyTooLarge("Content-Length is not a number.")
+    if int(length) > limit:
+        raise _too_large(limit)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMediaType(f"Send the body as application/json, not {kind[:100] or 'without a type'}.")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send the body uncompressed.")
+
+
+def _too_large(limit: int) -> CupolaError:
+    return BodyTooLarge(f"The body is larger than {limit} bytes.")

@@ -1,0 +1,64 @@
+"""POST /v1/completions."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+
+from ... import types
+from ...pool.resident import Resident
+from ..cancel import while_connected
+from ..documents import ERRORS, EVENT_STREAM
+from ..generation import Stamp, allowed_wait, deltas, fold
+from ..schemas.common import UsageBody
+from ..schemas.completions import Completion, CompletionChoice, CompletionRequest
+from ..services import Collaborators
+from ..sse import EventStream, encode
+
+router = APIRouter(tags=["completions"])
+
+
+@router.post("/v1/completions", response_model=Completion, responses={200: EVENT_STREAM, **ERRORS})
+async def create_completion(
+    body: CompletionRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
+) -> Response | Completion:
+    """Continue a text, whole or as a stream of events."""
+    body.refuse_unsupported()
+    stamp = Stamp.new("cmpl", services, body.model)
+
+    async def prepare(_: Resident) -> types.Request:
+        return types.Request(stamp.id, body.single_prompt, body.sampling(), cache_prompt=body.cache_prompt)
+
+    stream = deltas(services, body.model, allowed_wait(prefer), prepare)
+    if body.stream:
+        return EventStream(events(stamp, stream, include_usage=body.wants_usage))
+    answer = await while_connected(http.receive, fold(stream))
+    choice = CompletionChoice(index=0, text=answer.text, finish_reason=answer.finish)
+    return completion(stamp, [choice], UsageBody.of(answer.usage))
+
+
+async def events(stamp: Stamp, stream: AsyncGenerator[types.Delta], *, include_usage: bool) -> AsyncGenerator[bytes]:
+    """The stream as events: text, the finish, then the usage if asked for."""
+    async with aclosing(stream):
+        async for delta in stream:
+            if delta.text or delta.finish:
+                choice = CompletionChoice(index=0, text=delta.text, logprobs=None, finish_reason=delta.finish)
+                yield encode(completion(stamp, [choice]))
+            if delta.usage and include_usage:
+                yield encode(completion(stamp, [], UsageBody.of(delta.usage)))
+
+
+def completion(stamp: Stamp, choices: list[CompletionChoice], usage: UsageBody | None = None) -> Completion:
+    body = Completion(
+        id=stamp.id,
+        object="text_completion",
+        created=stamp.created,
+        model=stamp.model,
+        system_fingerprint=stamp.fingerprint,
+        choices=choices,
+    )
+    if usage is not None:
+        body.usage = usage
+    return body

@@ -1,0 +1,73 @@
+"""GET /v1/models, GET /v1/models/{id}, GET /admin/models."""
+
+import time
+
+import psutil
+from fastapi import APIRouter
+
+from ...models.spec import ModelSpec, Variant
+from ...pool.resident import Resident
+from ..documents import ERRORS
+from ..schemas.models import ModelBody, ModelList, ResidentBody, ResidentList
+from ..services import Collaborators, Services
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/v1/models")
+async def list_models(services: Collaborators) -> ModelList:
+    """Every model whose files are here; a request for one that is not loaded loads it."""
+    found = []
+    for spec in services.registry.models:
+        pulled = [variant for variant in spec.variants if services.store.manifest(spec, variant)]
+        found += [describe(services, spec, pulled[0])] if pulled else []
+    return ModelList(data=found)
+
+
+@router.get("/v1/models/{name}", responses={404: ERRORS[404]})
+async def get_model(name: str, services: Collaborators) -> ModelBody:
+    """One model, by name, alias or variant."""
+    return describe(services, *services.pool.find(name))
+
+
+@router.get("/admin/models")
+async def list_residents(services: Collaborators) -> ResidentList:
+    """What is loaded or loading, and what it takes."""
+    return ResidentList(models=[_resident(resident) for resident in services.pool.residents])
+
+
+def describe(services: Services, spec: ModelSpec, variant: Variant) -> ModelBody:
+    manifest = services.store.manifest(spec, variant)
+    resident = services.pool.resident(spec, variant)
+    loaded = resident is not None and resident.state == "loaded"
+    context = resident.info.context_length if resident and loaded else variant.context_length or spec.context_length
+    return ModelBody(
+        id=spec.name,
+        created=int(manifest.created.timestamp()) if manifest else 0,
+        owned_by="cupola",
+        aliases=list(services.registry.aliases(spec)),
+        variant=spec.variant_id(variant),
+        engine=variant.backend,
+        quantization=variant.quantization,
+        context_length=context,
+        loaded=loaded,
+    )
+
+
+def _resident(resident: Resident) -> ResidentBody:
+    return ResidentBody(
+        id=resident.key,
+        state=resident.state,
+        progress=resident.progress,
+        users=resident.users,
+        pid=resident.pid,
+        memory=_memory(resident.pid),
+        idle_seconds=0.0 if resident.users else time.monotonic() - resident.last_used,
+    )
+
+
+def _memory(pid: int | None) -> int | None:
+    try:
+        return psutil.Process(pid).memory_info().rss if pid else None
+    except psutil.NoSuchProcess:
+        return None

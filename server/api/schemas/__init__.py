@@ -1,0 +1,1 @@
+"""Wire schemas: what clients send and what they get, one file an endpoint family."""

@@ -1,0 +1,122 @@
+"""Fields that chat and text completions share."""
+
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from ...errors import UnsupportedField
+from ...types import SamplingParams, Usage
+
+MAX_STOPS = 16
+MAX_BIASES = 1024
+
+T = TypeVar("T")
+
+StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
+Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries besides text."""
+
+    model_config = ConfigDict(strict=True)
+
+    include_usage: bool = False
+
+
+class GenerationRequest(BaseModel):
+    """Sampling fields of OpenAI, and those that vLLM and llama-server add under one name.
+
+    Unknown fields are ignored. A field that would change the meaning and cannot be honoured is refused by name: it maps
+    to the values at which it means nothing.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    refused: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000, description="0 or -1: no limit")] | None = None
+    min_p: Probability | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[str, Bias], Field(max_length=MAX_BIASES)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOPS)] | None = None
+    ignore_eos: bool = False
+    cache_prompt: bool = True
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _token_ids(cls, biases: dict[str, float] | None) -> dict[str, float] | None:
+        if biases and not all(key.isascii() and key.isdigit() and len(key) < 10 for key in biases):
+            raise ValueError("keys must be token ids")
+        return biases
+
+    def refuse_unsupported(self) -> None:
+        """Raise UnsupportedField for a field that was sent and cannot be honoured."""
+        sent = self.model_extra or {}
+        for name, harmless in self.refused.items():
+            if name in sent and sent[name] not in (None, *harmless):
+                raise UnsupportedField(f"{name}: this server cannot honour it; leave it out.", param=name)
+
+    @property
+    def token_limit(self) -> int | None:
+        return self.max_tokens
+
+    def sampling(self) -> SamplingParams:
+        """The parsed sampling parameters."""
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return SamplingParams(
+            temperature=_given(self.temperature, 1.0),
+            top_k=max(_given(self.top_k, 0), 0),
+            top_p=_given(self.top_p, 1.0),
+            min_p=_given(self.min_p, 0.0),
+            repetition_penalty=_given(self.repetition_penalty, 1.0),
+            presence_penalty=_given(self.presence_penalty, 0.0),
+            frequency_penalty=_given(self.frequency_penalty, 0.0),
+            logit_bias={int(token): bias for token, bias in (self.logit_bias or {}).items()},
+            seed=None if self.seed is None else self.seed % 2**64,
+            max_tokens=self.token_limit,
+            min_tokens=_given(self.min_tokens, 0),
+            stop=stop,
+            ignore_eos=self.ignore_eos,
+        )
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+def _given(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+class PromptTokensDetails(BaseModel):
+    cached_tokens: int
+
+
+class UsageBody(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+    @classmethod
+    def of(cls, usage: Usage) -> "UsageBody":
+        return cls(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_tokens=usage.total_tokens,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
+        )

@@ -1,0 +1,32 @@
+"""What a route may use: the application's collaborators, made once in `server.app`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from ..chat.renderer import Renderer
+from ..models.registry import Registry
+from ..models.store import Store
+from ..pool.pool import Pool
+from ..pool.preload import Preloads
+from ..settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    registry: Registry
+    store: Store
+    renderer: Renderer
+    pool: Pool
+    preloads: Preloads
+
+
+def _services(connection: HTTPConnection) -> Services:
+    services: Services = connection.app.state.services
+    return services
+
+
+Collaborators = Annotated[Services, Depends(_services)]

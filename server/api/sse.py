@@ -1,0 +1,64 @@
+"""Server-sent events: a response whose status is decided by the first event, and that ends when the client leaves."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TypeVar
+
+from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ..errors import CupolaError
+from .cancel import ClientGone, while_connected
+from .errors import error_body, error_response
+
+Event = TypeVar("Event")
+
+DONE = b"data: [DONE]\n\n"
+
+
+def encode(event: BaseModel) -> bytes:
+    """One event as bytes; fields that were not set are not sent."""
+    return b"data: " + event.__pydantic_serializer__.to_json(event, exclude_unset=True) + b"\n\n"
+
+
+class EventStream(Response):
+    """Writes encoded events, then `[DONE]`.
+
+    Nothing is sent until the first event is there, so an error before it is an ordinary error response. A later error
+    is an event of its own, and no `[DONE]` follows: the client must not take half an answer for a whole one.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await while_connected(receive, self._run(scope, receive, send))
+        except ClientGone:
+            return
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events) as events:
+            try:
+                first = await anext(events)
+            except CupolaError as error:
+                await error_response(error)(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await _write(send, first)
+            try:
+                async for event in events:
+                    await _write(send, event)
+                await _write(send, DONE)
+            except CupolaError as error:
+                await _write(send, b"data: " + error_body(error).model_dump_json().encode() + b"\n\n")
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _write(send: Send, body: bytes) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": True})

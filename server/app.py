@@ -1,0 +1,70 @@
+"""The composition root: every collaborator is made here, once, and closed in reverse order."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from . import __version__
+from .api import cancel, errors
+from .api.limits import Border
+from .api.routes import chat, completions, health, models
+from .api.services import Services
+from .chat.renderer import Renderer
+from .models.registry import Registry
+from .models.store import Store
+from .pool.pool import Pool
+from .pool.preload import Preloads
+from .settings import Settings
+
+LOCAL_NAMES = ("localhost",)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> AsyncIterator[Services]:
+    """The running collaborators of a server, or of a command that needs a model without one."""
+    registry = Registry.load(settings.overlay)
+    store = Store(settings.home)
+    async with AsyncExitStack() as stack:
+        renderer = Renderer(settings)
+        stack.push_async_callback(renderer.close)
+        pool = Pool(settings, registry, store)
+        stack.push_async_callback(pool.close)
+        preloads = Preloads(pool, preload)
+        stack.push_async_callback(preloads.close)
+        await renderer.start()
+        preloads.start()
+        yield Services(settings, registry, store, renderer, pool, preloads)
+
+
+def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
+    """The HTTP application. Its lifespan opens and closes the services."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings, preload) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Cupola",
+        version=__version__,
+        summary="An OpenAI-compatible local server for small language models.",
+        lifespan=lifespan,
+        docs_url=None,  # the pages load scripts from a third party; the document itself is at /openapi.json
+        redoc_url=None,
+    )
+    errors.install(app)
+    cancel.install(app)
+    app.add_middleware(Border, max_body_bytes=settings.max_body_bytes, hosts={*LOCAL_NAMES, settings.host})
+    for module in (chat, completions, models, health):
+        app.include_router(module.router)
+    return app
+
+
+def require_known(settings: Settings, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, if each is a model whose files are here: a typing error shall stop the start, not a later request."""
+    pool = Pool(settings, Registry.load(settings.overlay), Store(settings.home))
+    for name in names:
+        pool.find(name)
+    return names

@@ -1,0 +1,41 @@
+"""What differs between Linux, macOS and Windows about child processes, in one file."""
+
+import signal
+import sys
+from typing import Any
+
+if sys.platform != "win32":
+    import resource
+
+
+def spawn_options() -> dict[str, Any]:
+    """Keyword arguments for a subprocess: a Ctrl-C in the terminal is for the server, not for its children."""
+    if sys.platform == "win32":
+        import subprocess
+
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    return {"start_new_session": True}
+
+
+def limit_address_space(megabytes: int) -> None:
+    """Let allocations past this size fail with MemoryError. Linux only: macOS ignores it, Windows has no such limit."""
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+
+
+def forbid_core_dumps() -> None:
+    """A core file of a worker would hold prompts."""
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def describe_exit(returncode: int | None) -> str:
+    """How a process ended, for a person: 'killed by SIGSEGV' or 'exit status 3'."""
+    if returncode is None:
+        return "still running"
+    if returncode < 0:
+        try:
+            return f"killed by {signal.Signals(-returncode).name}"
+        except ValueError:
+            return f"killed by signal {-returncode}"
+    return f"exit status {returncode}"

@@ -1,0 +1,176 @@
+"""`cupola pull list show rm add`: the models on this device and where they come from."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InvalidValue, ModelNotPulled
+from ..models.adopt import describe
+from ..models.manifest import Manifest
+from ..models.overlay import add_model
+from ..models.registry import Registry
+from ..models.spec import ModelSpec, Variant
+from ..models.store import Store
+from ..settings import Settings, load_settings
+from .progress import megabytes, shown
+
+Name = Annotated[str, typer.Argument(help="Name or alias, with @VARIANT or @ENGINE to choose one: smollm2@llama.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command(epilog="Examples: cupola pull smollm2 · cupola pull phi-4-mini@onnx-int4-cpu")(pull)
+    app.command("list", epilog="Examples: cupola list · cupola list --pulled --json")(list_models)
+    app.command(epilog="Examples: cupola show smollm2 · cupola show phi-4-mini@onnx --json")(show)
+    app.command("rm", epilog="Examples: cupola rm smollm2 · cupola rm phi-4-mini@onnx")(remove)
+    app.command(
+        epilog="Examples: cupola add ./tuned.gguf --name tuned · cupola add Qwen/Qwen3-8B-GGUF --file '*Q4_K_M.gguf'"
+    )(add)
+
+
+def pull(name: Name) -> None:
+    """Download a model, or go on with a download that was interrupted."""
+    settings = load_settings()
+    model, variants = Registry.load(settings.overlay).resolve(name)
+    manifest = _pull(settings, model, variants[0])
+    typer.echo(f"{model.variant_id(variants[0])} is ready ({megabytes(manifest.size)}).")
+
+
+def ensure_pulled(settings: Settings, name: str) -> None:
+    """Pull the preferred variant of a model unless one that `name` admits is here."""
+    model, variants = Registry.load(settings.overlay).resolve(name)
+    store = Store(settings.home)
+    if not any(store.manifest(model, variant) for variant in variants):
+        _pull(settings, model, variants[0])
+
+
+def _pull(settings: Settings, model: ModelSpec, variant: Variant) -> Manifest:
+    with shown(model.name) as report:
+        return Store(settings.home).pull(model, variant, settings, report)
+
+
+def list_models(
+    pulled: Annotated[bool, typer.Option("--pulled", help="Only what is on this device.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the models, their variants and which of them are on this device."""
+    settings = load_settings()
+    registry, store = Registry.load(settings.overlay), Store(settings.home)
+    rows = [_row(registry, store, model, variant) for model in registry.models for variant in model.variants]
+    rows = [row for row in rows if row["pulled"] or not pulled]
+    if as_json:
+        typer.echo(json.dumps({"models": rows}, indent=2))
+        return
+    for before, row in zip([None, *rows], rows, strict=False):
+        if before is None or before["name"] != row["name"]:
+            typer.echo(f"{row['name']:<31} {', '.join(row['aliases']):<32} {row['licence']}".rstrip())
+        state = ", ".join(["pulled"] * row["pulled"] + ["unverified"] * (not row["verified"]))
+        size = megabytes(row["size"]) if row["size"] else ""
+        typer.echo(f"  {row['variant']:<20} {row['format']:<5} {row['quantization']:<8} {size:>9}  {state}".rstrip())
+    if any(not row["verified"] for row in rows):
+        typer.echo(
+            "\nunverified: models.yaml promises no hash; the one its source states is checked when it is pulled."
+        )
+
+
+def _row(registry: Registry, store: Store, model: ModelSpec, variant: Variant) -> dict[str, Any]:
+    manifest = store.manifest(model, variant)
+    return {
+        "name": model.name,
+        "aliases": list(registry.aliases(model)),
+        "variant": variant.name,
+        "format": variant.format,
+        "quantization": variant.quantization,
+        "size": manifest.size if manifest else variant.size,
+        "licence": model.licence,
+        "pulled": manifest is not None,
+        # Pulled or not, this says whether models.yaml promises the bytes or the source's own word was taken.
+        "verified": variant.verified,
+    }
+
+
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show everything known about a model: its variants, where they come from, and what was pulled."""
+    settings = load_settings()
+    registry, store = Registry.load(settings.overlay), Store(settings.home)
+    model, variants = registry.resolve(name)
+    shown_variants = [_details(store, model, variant) for variant in variants]
+    about = model.model_dump(mode="json", exclude={"variants", "aliases"})
+    about |= {"aliases": list(registry.aliases(model)), "variants": shown_variants}
+    if as_json:
+        typer.echo(json.dumps(about, indent=2))
+        return
+    for key in ("name", "aliases", "description", "licence", "tasks", "parameters", "context_length"):
+        typer.echo(f"{key.replace('_', ' ').capitalize():<16}{_plain(about[key])}")
+    for variant in shown_variants:
+        typer.echo(f"\n{variant.pop('id')}")
+        for key, value in variant.items():
+            typer.echo(f"  {key.replace('_', ' ').capitalize():<14}{_plain(value)}")
+
+
+def _details(store: Store, model: ModelSpec, variant: Variant) -> dict[str, Any]:
+    manifest = store.manifest(model, variant)
+    return {
+        "id": model.variant_id(variant),
+        **variant.model_dump(mode="json", exclude={"name"}, exclude_none=True),
+        "verified": variant.verified,
+        "pulled": manifest.model_dump(mode="json", include={"created", "commit", "files"}) if manifest else None,
+    } | ({"path": str(store.path(manifest))} if manifest and manifest.files else {})
+
+
+def _plain(value: Any) -> str:
+    match value:
+        case None | False:
+            return "no"
+        case True:
+            return "yes"
+        case int():
+            return f"{value:,}"
+        case [*items] if all(isinstance(item, str) for item in items):
+            return ", ".join(items)
+        case dict() | list():
+            return json.dumps(value)
+    return str(value)
+
+
+def remove(name: Name) -> None:
+    """Delete the files of a model, of one variant with @VARIANT, and what an interrupted pull of it left."""
+    settings = load_settings()
+    model, variants = Registry.load(settings.overlay).resolve(name)
+    store = Store(settings.home)
+    freed, found = 0, False
+    for variant in variants:
+        manifest = store.manifest(model, variant)
+        if manifest is not None and manifest.files:
+            freed += store.remove(manifest)
+            found = True
+        left = store.discard_partial(variant)
+        freed, found = freed + left, found or left > 0
+    if not found:
+        raise ModelNotPulled(f"Model '{name}' has no files here; 'cupola list --pulled' shows which models have.")
+    typer.echo(f"Removed {name}: {megabytes(freed)} freed.")
+
+
+def add(
+    source: Annotated[
+        str, typer.Argument(metavar="PATH_OR_REPO", help="GGUF file, ONNX GenAI folder, or owner/model.")
+    ],
+    name: Annotated[str | None, typer.Option(help="What to call it; default: the name of the file or model.")] = None,
+    file: Annotated[str | None, typer.Option(help="Which files of a repository, as a pattern.")] = None,
+    context: Annotated[int | None, typer.Option(min=1, help="Context length, where the file does not say.")] = None,
+    licence: Annotated[str, typer.Option(help="SPDX identifier or name of its licence.")] = "unknown",
+) -> None:
+    """Register a model of your own in the models.yaml of $CUPOLA_HOME."""
+    settings = load_settings()
+    model = describe(source, name, file, context, licence)
+    _refuse_taken(Registry.load(settings.overlay), model.name)
+    add_model(settings.overlay, model)
+    typer.echo(f"Added {model.name} to {settings.overlay}. Next: cupola pull {model.name}")
+
+
+def _refuse_taken(registry: Registry, name: str) -> None:
+    """A name of one's own must not take over another model by accident; who means to, writes models.yaml himself."""
+    if name in {known for model in registry.models for known in (model.name, *registry.aliases(model))}:
+        raise InvalidValue(f"'{name}' is the name or alias of a known model; choose another one with --name.")

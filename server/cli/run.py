@@ -1,0 +1,130 @@
+"""`cupola run`: ask a model from the terminal, once or in a conversation."""
+
+import asyncio
+import signal
+import sys
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import CupolaError, InvalidValue
+from ..settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ..api.services import Services
+
+EPILOG = (
+    "Examples: cupola run smollm2 'What is the capital of France?' · cupola run smollm2 ·"
+    " git diff | cupola run smollm2 'Summarise this change:'"
+)
+Message = dict[str, str]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(run)
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="Name or alias of a model; it is pulled if it is not here.")] = "smollm2",
+    prompt: Annotated[
+        str | None, typer.Argument(help="The question; without one a conversation starts. Piped text is appended.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always takes the likeliest token.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 1024,
+    seed: Annotated[int | None, typer.Option(help="Makes an answer with a temperature repeatable.")] = None,
+) -> None:
+    """Ask a model, or talk to it. Ctrl-C stops an answer; Ctrl-D ends the conversation."""
+    from .models import ensure_pulled
+
+    settings = load_settings()
+    question = with_piped_text(prompt)
+    ensure_pulled(settings, model)
+    options = {"model": model, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    opening: list[Message] = [{"role": "system", "content": system}] if system is not None else []
+    asyncio.run(_session(settings, options, opening, question))
+
+
+def with_piped_text(prompt: str | None) -> str | None:
+    """The prompt, with what was piped in behind it."""
+    if sys.stdin.isatty():
+        return prompt
+    piped = sys.stdin.read().strip()
+    if not piped and prompt is None:
+        raise InvalidValue("No prompt was given and nothing was piped in. Try: cupola run smollm2 'Hello'")
+    return f"{prompt}\n\n{piped}" if prompt and piped else prompt or piped
+
+
+async def _session(settings: Settings, options: dict[str, Any], opening: list[Message], question: str | None) -> None:
+    from ..app import open_services
+
+    async with open_services(settings) as services:
+        conversation = Conversation(services, options, opening)
+        if question is None:
+            await _converse(conversation, settings)
+        else:
+            await conversation.ask(question)
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Messages so far, and the model that continues them."""
+
+    services: "Services"
+    options: dict[str, Any]
+    messages: list[Message]
+
+    async def ask(self, question: str) -> None:
+        """Print the answer as it comes. An answer that was stopped or failed leaves the conversation as it was."""
+        from ..api.routes.chat import generate
+        from ..api.schemas.chat import ChatRequest
+
+        asked: list[Message] = [*self.messages, {"role": "user", "content": question}]
+        body = ChatRequest.model_validate({**self.options, "messages": asked})
+        answer = ""
+        try:
+            async with aclosing(generate(self.services, body, "cli", None)) as stream:
+                async for delta in stream:
+                    answer += delta.text
+                    sys.stdout.write(delta.text)
+                    sys.stdout.flush()
+                    if delta.finish == "length":
+                        typer.secho(" [cut: see --max-tokens]", dim=True, nl=False, err=True)
+        finally:
+            sys.stdout.write("\n")
+        self.messages = [*asked, {"role": "assistant", "content": answer}]
+
+
+async def _converse(conversation: Conversation, settings: Settings) -> None:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    session: PromptSession[str] = PromptSession(history=FileHistory(str(settings.home / "history")))
+    typer.secho("Ctrl-C stops an answer, Ctrl-D ends the conversation.", dim=True)
+    while True:
+        try:
+            question = (await session.prompt_async("> ")).strip()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        if question:
+            await _interruptible(conversation, question)
+
+
+async def _interruptible(conversation: Conversation, question: str) -> None:
+    """Ask; Ctrl-C stops the answer, not the program."""
+    task = asyncio.ensure_future(conversation.ask(question))
+    loop = asyncio.get_running_loop()
+    previous = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(task.cancel))
+    try:
+        await task
+    except asyncio.CancelledError:
+        typer.secho("(stopped)", dim=True)
+    except CupolaError as error:
+        typer.secho(f"Error: {error.message}", fg="red", err=True)
+    finally:
+        signal.signal(signal.SIGINT, previous)

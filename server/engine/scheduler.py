@@ -1,0 +1,195 @@
+"""Which sequences run in the next step, with how many tokens. Pure: no clock, no engine, no thread.
+
+First come, first served. A sequence waits for a slot and for KV room; once running it decodes one token a step, and the
+prompts share what is left of the step fairly. When a shared KV pool runs full, first the contents that free slots keep
+for reuse go, then the newest running sequence is preempted: it waits at the head of the queue and computes its tokens
+again. The oldest running sequence is never preempted, so there is always progress.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from ..runners.base import RunnerInfo
+from .prefix import Seat, choose_seat
+from .sequence import Sequence
+
+HEADROOM = 64  # KV room that a newcomer must find beyond its prompt, so that it is not preempted at once
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next `count` tokens of a sequence."""
+
+    sequence: Sequence
+    count: int
+
+    @property
+    def decodes(self) -> bool:
+        return self.count == 1 and self.sequence.generated > 0
+
+
+@dataclass(slots=True)
+class Step:
+    """What the engine must do, in this order: empty slots, then run chunks."""
+
+    emptied: list[int] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+
+    @property
+    def decode_tokens(self) -> int:
+        return sum(1 for chunk in self.chunks if chunk.decodes)
+
+    @property
+    def prefill_tokens(self) -> int:
+        return sum(chunk.count for chunk in self.chunks if not chunk.decodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A sequence that got a seat; `emptied` slots lose their kept contents first."""
+
+    sequence: Sequence
+    seat: Seat
+    emptied: list[int]
+
+
+class Scheduler:
+    """The books of slots, queue and KV room. The engine thread is its only user."""
+
+    def __init__(self, info: RunnerInfo) -> None:
+        self._info = info
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []  # in order of admission
+        self._free = list(range(info.slots))  # least recently used first
+        self._kept: dict[int, list[int]] = {slot: [] for slot in range(info.slots)}  # contents of free slots
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+
+    def find(self, request_id: str) -> Sequence | None:
+        return next((s for s in (*self.running, *self.waiting) if s.id == request_id), None)
+
+    def remove(self, sequence: Sequence) -> None:
+        """A finished, failed or cancelled sequence: its slot is free at once, its contents stay for reuse."""
+        if sequence.slot is None:
+            self.waiting.remove(sequence)
+            return
+        self.running.remove(sequence)
+        self._release(sequence, sequence.tokens[: sequence.computed])
+
+    def forget(self, slot: int) -> None:
+        """The engine lost the contents of a slot."""
+        self._kept[slot] = []
+
+    def admit(self) -> Admission | None:
+        """Seat the sequence at the head of the queue, if a slot and KV room are there."""
+        if not self.waiting or not self._free:
+            return None
+        sequence = self.waiting[0]
+        for seat in self._seats(sequence):
+            emptied = self._make_room(self._needed(sequence, seat), spare={seat.slot, seat.source})
+            if emptied is not None:
+                self._take(sequence, seat)
+                return Admission(sequence, seat, emptied)
+        return None
+
+    def preempt(self) -> int | None:
+        """Send the newest running sequence back to the head of the queue; the slot that it leaves is to be emptied.
+
+        None if only one runs: it is the oldest.
+        """
+        if len(self.running) < 2:
+            return None
+        sequence = self.running.pop()
+        assert sequence.slot is not None
+        slot = sequence.slot
+        self._release(sequence, [])
+        sequence.computed = 0
+        self.waiting.appendleft(sequence)
+        return slot
+
+    def schedule(self, prefill_budget: int) -> Step:
+        """The next step: one token of every decoding sequence, then `prefill_budget` tokens of prompts.
+
+        Without decodes the whole batch is for prompts. Preempts until what is scheduled fits the pool.
+        """
+        step = Step()
+        while True:
+            step.chunks = self._chunks(prefill_budget)
+            computed = sum(s.computed for s in self.running)
+            emptied = self._make_room(computed + sum(chunk.count for chunk in step.chunks), spare=set())
+            if emptied is not None:
+                step.emptied += emptied
+                return step
+            slot = self.preempt()
+            assert slot is not None, "one sequence is always smaller than the pool"
+            step.emptied.append(slot)
+
+    def _chunks(self, prefill_budget: int) -> list[Chunk]:
+        decodes = [Chunk(s, 1) for s in self.running if s.pending == 1]
+        prompts = [s for s in self.running if s.pending > 1]
+        room = self._info.max_batch_tokens - len(decodes)
+        budget = min(room, prefill_budget) if decodes else room
+        shares = fair_shares(budget, [s.pending for s in prompts])
+        return decodes + [Chunk(s, share) for s, share in zip(prompts, shares, strict=True) if share]
+
+    def _contents(self) -> dict[int, list[int]]:
+        """The tokens whose KV entries each slot holds."""
+        running = {s.slot: s.tokens[: s.computed] for s in self.running if s.slot is not None}
+        return self._kept | running
+
+    def _seats(self, sequence: Sequence) -> list[Seat]:
+        """The best seat, then one that keeps nothing: reuse must never keep a sequence out for ever."""
+        best = choose_seat(sequence.tokens, self._contents(), self._free, may_reuse=sequence.request.cache_prompt)
+        return [best, Seat(self._free[0], self._free[0], 0)]
+
+    def _take(self, sequence: Sequence, seat: Seat) -> None:
+        self.waiting.popleft()
+        self._free.remove(seat.slot)
+        self._kept[seat.slot] = []
+        sequence.slot = seat.slot
+        sequence.computed = seat.reused
+        self.running.append(sequence)
+
+    def _needed(self, sequence: Sequence, seat: Seat) -> int:
+        """KV room for the running sequences and a newcomer, which is given what its own slot keeps now."""
+        newcomer = min(len(sequence.tokens) + HEADROOM, sequence.limit)
+        return sum(len(s.tokens) for s in self.running) + newcomer - len(self._kept[seat.slot])
+
+    def _make_room(self, needed: int, spare: set[int]) -> list[int] | None:
+        """Free slots to empty so that `needed` tokens of running sequences fit the pool; None if that is not enough.
+
+        A prefix that slots share counts for each of them: the sum is an upper bound.
+        """
+        if self._info.cache_tokens is None:
+            return []
+        lacking = needed + sum(len(tokens) for tokens in self._kept.values()) - self._info.cache_tokens
+        emptied: list[int] = []
+        for slot in self._free:
+            if lacking > 0 and slot not in spare and self._kept[slot]:
+                lacking -= len(self._kept[slot])
+                emptied.append(slot)
+        if lacking > 0:
+            return None
+        for slot in emptied:
+            self._kept[slot] = []
+        return emptied
+
+    def _release(self, sequence: Sequence, contents: list[int]) -> None:
+        assert sequence.slot is not None
+        self._kept[sequence.slot] = contents
+        self._free.append(sequence.slot)
+        sequence.slot = None
+
+
+def fair_shares(budget: int, needs: list[int]) -> list[int]:
+    """Divide `budget` tokens: nobody gets more than it needs, nor more than another who still needs some.
+
+    Smallest need first; what it leaves is divided among the rest.
+    """
+    shares = [0] * len(needs)
+    order = sorted(range(len(needs)), key=lambda i: needs[i])
+    for position, i in enumerate(order):
+        shares[i] = min(needs[i], budget // (len(order) - position))
+        budget -= shares[i]
+    return shares

@@ -1,0 +1,95 @@
+"""What a model of the user's own is: a GGUF file, a folder of ONNX Runtime GenAI, or a repository with either."""
+
+import re
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from ..errors import InvalidValue
+from . import gguf
+from .spec import FileSource, Format, HuggingFaceSource, ModelSpec, Source, Variant
+
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+_DEFAULT_CONTEXT = 4096
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_QUANTIZATION = re.compile(r"(?i)(?:^|[-_.*/])((?:iq|q)\d(?:_[a-z0-9]+)*|bf16|f16|f32|int4|int8)(?=[-_.*/]|$)")
+
+
+class _GenaiModel(BaseModel):
+    context_length: int | None = None
+
+
+class _GenaiConfig(BaseModel):
+    model: _GenaiModel
+
+
+def describe(target: str, name: str | None, pattern: str | None, context_length: int | None, licence: str) -> ModelSpec:
+    """The entry for a path or a Hugging Face repository. Raises InvalidValue for what Cupola does not load."""
+    path = Path(target).expanduser()
+    if path.exists():
+        source, files, found = _local(path.resolve())
+        return _entry(name or path.stem, source, files, context_length or found, licence)
+    if not _REPOSITORY.fullmatch(target):
+        raise InvalidValue(f"'{target}' is neither a file or folder here nor a repository such as 'owner/model'.")
+    refuse_pickle(pattern or "")
+    if pattern is None:
+        raise InvalidValue(
+            f"Say which files of {target} to take: --file '*q4_k_m.gguf', or --file 'FOLDER/*' for ONNX Runtime GenAI."
+        )
+    repository = HuggingFaceSource(repo=target, files=(pattern,))
+    return _entry(name or target.rpartition("/")[2], repository, pattern, context_length, licence)
+
+
+def refuse_pickle(name: str) -> None:
+    """Raises InvalidValue for a file whose loading would run code."""
+    if name.lower().endswith(_PICKLES):
+        raise InvalidValue(f"{name} is a pickle, and loading one runs its code; convert the model to GGUF or ONNX.")
+
+
+def _local(path: Path) -> tuple[Source, str, int | None]:
+    """The source of a local artifact, the name that tells its format, and its context length. Looks at the bytes."""
+    source = FileSource(path=str(path))
+    if path.is_dir():
+        config = path / "genai_config.json"
+        if not config.is_file():
+            raise InvalidValue(f"{path} has no genai_config.json, so it is no ONNX Runtime GenAI model.")
+        for file in path.rglob("*"):
+            if file.suffix != ".bin":  # ONNX keeps external weights under any name, .bin among them
+                refuse_pickle(file.name)
+        return source, f"{path.name}/*", _genai_context(config)
+    refuse_pickle(path.name)
+    if path.suffix != ".gguf":
+        raise InvalidValue(f"{path} is not called *.gguf; Cupola loads GGUF files and ONNX Runtime GenAI folders.")
+    return source, path.name, gguf.context_length(path)
+
+
+def _genai_context(path: Path) -> int | None:
+    try:
+        return _GenaiConfig.model_validate_json(path.read_bytes()).model.context_length
+    except ValidationError as error:
+        raise InvalidValue(f"{path} is not a genai_config.json: {error.errors()[0]['msg']}.") from None
+
+
+def _entry(name: str, source: Source, files: str, context_length: int | None, licence: str) -> ModelSpec:
+    single = files.lower().endswith(".gguf")
+    if not single and not files.endswith("*"):
+        raise InvalidValue(f"'{files}' is neither a GGUF file nor a folder; Cupola loads GGUF and ONNX Runtime GenAI.")
+    found = _QUANTIZATION.search(files.rpartition("/")[2] if single else files)
+    quantization = found[1] if found else "unknown"
+    form: Format = "gguf" if single else "onnx"
+    variant = Variant(name=_slug(f"{form}-{quantization}"), format=form, quantization=quantization, source=source)
+    return ModelSpec(
+        name=_slug(name),
+        licence=licence,
+        context_length=context_length or _DEFAULT_CONTEXT,
+        variants=(variant,),
+        description=f"Added from {source.path if isinstance(source, FileSource) else source.type}.",
+    )
+
+
+def _slug(name: str) -> str:
+    """A name that models.yaml admits, close to the given one. Raises InvalidValue if nothing of it is left."""
+    slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")
+    if not slug:
+        raise InvalidValue(f"'{name}' makes no model name; choose one with --name.")
+    return slug[:96]

@@ -1,0 +1,133 @@
+"""Files that a crash, a full disk or another process must not spoil."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import StorageFull
+
+BLOCK = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Translate what the operating system says about writing into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(
+                f"The disk is full at {folder}; free some space and run the command again, it resumes."
+            ) from None
+        reason = error.strerror or str(error)
+        raise StorageFull(f"Cannot write to {folder}: {reason}; check its permissions, or set CUPOLA_HOME.") from None
+
+
+def require_space(folder: Path, wanted: int) -> None:
+    """Raises StorageFull before a download starts that cannot end."""
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise StorageFull(
+            f"The disk is full at {folder}: {wanted / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free;"
+            " free some space or set CUPOLA_HOME."
+        )
+
+
+def private_folder(path: Path) -> Path:
+    """A folder that only its owner may enter, made if it is missing, with its parents."""
+    for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def publish(finished: Path, final: Path) -> None:
+    """Give a finished file its final name, read-only, in such a way that it is whole even after a power cut."""
+    if final.exists():
+        delete(finished)  # the same bytes from elsewhere; Windows would not replace a read-only file
+        return
+    with finished.open("r+b") as file:
+        sync(file)
+    finished.chmod(0o444)
+    finished.replace(final)
+    _sync_folder(final.parent)
+
+
+def sync(file: IO[Any]) -> None:
+    """Return when what was written is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file as a whole or not at all. One writer at a time: the caller holds a lock."""
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            sync(file)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return  # Windows cannot open a folder; its journal orders the rename
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def delete(path: Path) -> None:
+    """Remove a file, also a read-only one, which Windows refuses to remove as it is."""
+    if os.name == "nt" and path.exists():
+        path.chmod(0o600)
+    path.unlink(missing_ok=True)
+
+
+def delete_tree(folder: Path) -> None:
+    """Remove a folder with whatever is in it, if it exists."""
+    for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            delete(path)
+    if folder.is_dir():
+        folder.rmdir()
+
+
+def place(blob: Path, name: Path) -> None:
+    """Let `name` be the same file as `blob`: a hard link, else a copy.
+
+    No symbolic link: ONNX Runtime refuses external weights whose real path leaves the model's folder.
+    """
+    private_folder(name.parent)
+    try:
+        os.link(blob, name)
+    except FileExistsError:
+        return
+    except OSError:
+        draft = name.with_name(f"{name.name}.{os.getpid()}.new")
+        shutil.copyfile(blob, draft)
+        draft.chmod(0o444)
+        draft.replace(name)
+
+
+def hash_file(path: Path, hasher: "hashlib._Hash", report: Callable[[int], None] = lambda done: None) -> str:
+    """Feed a file to a hash and return its hexadecimal digest; `report` gets the bytes read so far."""
+    done = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            hasher.update(block)
+            done += len(block)
+            report(done)
+    return hasher.hexdigest()

@@ -1,0 +1,65 @@
+"""What was pulled: one manifest for each variant in the store, written last."""
+
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from pydantic import BaseModel, ConfigDict
+
+from .. import __version__
+from .spec import Format, InnerPath, ModelSpec, Name, Sha256, Source, Variant
+
+
+class StoredFile(BaseModel):
+    """One file of an artifact; its bytes are the blob of this hash."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer Cupola may have written more
+
+    name: InnerPath
+    size: int
+    sha256: Sha256
+
+
+class Manifest(BaseModel):
+    """Where an artifact came from and exactly which bytes it is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer Cupola may have written more
+
+    model: Name
+    variant: Name
+    format: Format
+    quantization: str
+    licence: str
+    source: Source | None = None
+    commit: str | None = None
+    files: tuple[StoredFile, ...] = ()
+    created: datetime
+    cupola_version: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """Identifies the content: the same files under the same names, whenever and wherever they were pulled."""
+        lines = sorted(f"{file.sha256} {file.name}\n" for file in self.files)
+        return sha256("".join(lines).encode()).hexdigest()
+
+
+def make_manifest(
+    model: ModelSpec, variant: Variant, files: tuple[StoredFile, ...] = (), commit: str | None = None
+) -> Manifest:
+    """The record of a pull that just ended."""
+    return Manifest(
+        model=model.name,
+        variant=variant.name,
+        format=variant.format,
+        quantization=variant.quantization,
+        licence=model.licence,
+        source=variant.source,
+        commit=commit,
+        files=files,
+        created=datetime.now(UTC),
+        cupola_version=__version__,
+    )

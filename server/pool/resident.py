@@ -1,0 +1,97 @@
+"""One model in the pool: its worker, from the start of the load to its end."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from ..errors import QueueFull
+from ..models.spec import ModelSpec, Variant
+from ..runners.base import RunnerInfo
+from ..types import Delta, Request
+from ..worker.client import Worker
+from ..worker.messages import Load, Ready
+
+
+class Resident:
+    """A model that is loading or loaded. The pool is its only owner and counts its users."""
+
+    def __init__(self, spec: ModelSpec, variant: Variant, max_queue: int) -> None:
+        self.spec = spec
+        self.variant = variant
+        self.users = 0
+        self.last_used = time.monotonic()
+        self.loading: asyncio.Task[None] | None = None
+        self._max_queue = max_queue
+        self._worker: Worker | None = None
+        self._ready: Ready | None = None
+
+    @property
+    def key(self) -> str:
+        return self.spec.variant_id(self.variant)
+
+    @property
+    def state(self) -> str:
+        """For people: loading, loaded or dead."""
+        if self._ready is None:
+            return "loading"
+        return "loaded" if self.usable else "dead"
+
+    @property
+    def usable(self) -> bool:
+        """False once the worker has died: the next request needs a new one."""
+        return self._worker is None or self._worker.alive
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the load that is done."""
+        return self._worker.progress if self._worker else 0.0
+
+    @property
+    def pid(self) -> int | None:
+        return self._worker.pid if self._worker else None
+
+    @property
+    def active(self) -> int:
+        """Requests in the worker, waiting or running."""
+        return self._worker.users if self._worker else 0
+
+    @property
+    def ready(self) -> Ready:
+        """What the worker said of the loaded model."""
+        assert self._ready is not None, "asked before the load was over"
+        return self._ready
+
+    @property
+    def info(self) -> RunnerInfo:
+        return self.ready.info
+
+    async def load(self, load: Load, timeout: float) -> None:
+        """Start a worker and load the model; on any error the worker is gone again."""
+        self._worker = await Worker.start(self.key)
+        try:
+            async with asyncio.timeout(timeout):
+                self._ready = await self._worker.load(load)
+        finally:
+            if self._ready is None:
+                self._worker.kill()
+                await self._worker.close()
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
+        """Deltas of a request. Raises QueueFull when as many requests wait as may."""
+        assert self._worker is not None
+        if self._worker.users >= self.info.slots + self._max_queue:
+            raise QueueFull(
+                f"{self.spec.name}: {self._max_queue} requests are waiting already. Try again shortly.", retry_after=2
+            )
+        async with aclosing(self._worker.generate(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def close(self) -> None:
+        """Unload: the worker's memory returns to the system."""
+        if self.loading is not None and not self.loading.done():
+            self.loading.cancel()
+            await asyncio.wait([self.loading])
+        if self._worker is not None:
+            await self._worker.close()

@@ -1,0 +1,182 @@
+"""The worker process: `python -P -m server.worker.main`. Loads one model, then steps its engine until the pipe closes.
+
+Three threads: the main thread owns the engine; a reader takes messages off the pipe and tokenises short prompts; a
+helper tokenises long ones, so that neither a step nor a cancellation waits for them.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from ..child.channel import ChildChannel
+from ..engine.engine import Engine, StepResult, make_sequence
+from ..engine.sequence import Sequence
+from ..errors import CupolaError
+from ..runners import load_runner
+from ..runners.base import ModelRunner
+from ..types import Request
+from .messages import Cancel, Failure, Load, LoadError, Loading, Ready, StepDone, Submit, ToWorker
+
+LONG_PROMPT = 16_384  # characters; a longer text is tokenised beside the reader
+PROGRESS_STEP = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A request is being tokenised by the helper: what comes next of it may be its cancellation."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A request that failed before it became a sequence."""
+
+    request_id: str
+    error: CupolaError
+
+
+Command = Sequence | Cancel | Expect | Refuse
+
+
+class Intake:
+    """From messages of the pipe to commands for the engine's thread. The reader thread runs it."""
+
+    def __init__(self, runner: ModelRunner, commands: SimpleQueue[Command]) -> None:
+        self._runner = runner
+        self._commands = commands
+        self._long: SimpleQueue[Request] = SimpleQueue()
+
+    def run(self, messages: Iterator[ToWorker]) -> None:
+        """Until the parent closes the pipe or dies; then the process ends, in the middle of a native call too."""
+        threading.Thread(target=self._tokenise_long, name="tokenise", daemon=True).start()
+        for message in messages:
+            if isinstance(message, Submit):
+                self._submit(message.request)
+            elif isinstance(message, Cancel):
+                self._commands.put(message)
+        os._exit(0)
+
+    def _submit(self, request: Request) -> None:
+        if len(request.prompt) < LONG_PROMPT:
+            self._tokenise(request)
+            return
+        self._commands.put(Expect(request.id))
+        self._long.put(request)
+
+    def _tokenise_long(self) -> None:
+        while True:
+            self._tokenise(self._long.get())
+
+    def _tokenise(self, request: Request) -> None:
+        try:
+            self._commands.put(make_sequence(request, self._runner))
+        except CupolaError as error:
+            self._commands.put(Refuse(request.id, error))
+
+
+class Worker:
+    """The engine's thread: applies commands between steps and sends what each step brought."""
+
+    def __init__(self, channel: ChildChannel[ToWorker], runner: ModelRunner, load: Load) -> None:
+        self._channel = channel
+        self._commands: SimpleQueue[Command] = SimpleQueue()
+        self._engine = Engine(runner, self._deliver, load.prefill_seconds)
+        self._intake = Intake(runner, self._commands)
+        self._expected: set[str] = set()  # requests that the helper tokenises
+        self._unwanted: set[str] = set()  # those of them that were cancelled meanwhile
+
+    def run(self, messages: Iterator[ToWorker]) -> None:
+        threading.Thread(target=self._intake.run, args=(messages,), name="reader", daemon=True).start()
+        busy = False
+        while True:
+            self._drain(wait=not busy)
+            busy = self._engine.step()
+
+    def _drain(self, *, wait: bool) -> None:
+        """Apply the commands that are there; when idle, sleep until there is one."""
+        try:
+            while True:
+                self._apply(self._commands.get(block=wait))
+                wait = False
+        except Empty:
+            return
+
+    def _apply(self, command: Command) -> None:
+        match command:
+            case Expect(request_id):
+                self._expected.add(request_id)
+            case Cancel(request_id) if request_id in self._expected:
+                self._unwanted.add(request_id)
+            case Cancel(request_id):
+                self._engine.cancel(request_id)
+            case Refuse(request_id, error):
+                if self._arrived(request_id):
+                    self._deliver(StepResult(failures={request_id: error}))
+            case Sequence():
+                if self._arrived(command.id):
+                    self._engine.add(command)
+
+    def _arrived(self, request_id: str) -> bool:
+        """Note that a request left the helper; False if it was cancelled there."""
+        wanted = request_id not in self._unwanted
+        self._expected.discard(request_id)
+        self._unwanted.discard(request_id)
+        return wanted
+
+    def _deliver(self, result: StepResult) -> None:
+        if not (result.deltas or result.failures or result.prefill_tokens):
+            return
+        self._channel.send(
+            StepDone(
+                deltas=result.deltas,
+                failures={request_id: failure_of(error) for request_id, error in result.failures.items()},
+                decode_tokens=result.decode_tokens,
+                prefill_tokens=result.prefill_tokens,
+                seconds=result.seconds,
+                waiting=len(self._engine.scheduler.waiting),
+            )
+        )
+
+
+def failure_of(error: CupolaError) -> Failure:
+    return Failure(error.code, error.message, error.param)
+
+
+def _die(failure: threading.ExceptHookArgs) -> None:
+    """A thread that ended by a bug would leave requests hanging: end the process, and the server tells every waiter."""
+    sys.__excepthook__(failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
+    os._exit(70)
+
+
+def main() -> None:
+    threading.excepthook = _die
+    channel: ChildChannel[ToWorker] = ChildChannel.from_standard_streams(ToWorker)  # type: ignore[arg-type]
+    messages = channel.messages()
+    load = next(messages, None)
+    if not isinstance(load, Load):
+        return
+    reported = 0.0
+
+    def report(fraction: float) -> None:
+        nonlocal reported
+        if fraction - reported >= PROGRESS_STEP:
+            reported = fraction
+            channel.send(Loading(fraction))
+
+    try:
+        runner = load_runner(load.backend, Path(load.artifact) if load.artifact else None, load.placement, report)
+    except CupolaError as error:
+        channel.send(LoadError(failure_of(error)))
+        return
+    tokenizer = runner.tokenizer
+    channel.send(Ready(runner.info, tokenizer.bos_token, tokenizer.eos_token, tokenizer.chat_template))
+    Worker(channel, runner, load).run(messages)
+
+
+if __name__ == "__main__":
+    main()

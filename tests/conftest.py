@@ -1,0 +1,56 @@
+"""What every test shares: a clean environment, the real default model, and servers as real processes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from server.models.registry import Registry
+from server.models.store import Store
+from server.settings import Settings
+
+from .serving import RunningServer, running_server
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of whoever runs the tests changes what they test."""
+    for name in list(os.environ):  # noqa: TID251
+        if name.startswith(("CUPOLA_", "HF_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def real_home() -> Path:
+    """A home with the default model's real files, kept between runs and verified in each."""
+    home = Path(platformdirs.user_cache_dir("cupola-tests"))
+    store, registry = Store(home), Registry.load()
+    model, variants = registry.resolve(registry.default)
+    store.verify(store.pull(model, variants[0], Settings(home=home)))
+    return home
+
+
+@pytest.fixture(scope="session")
+def real_model(real_home: Path) -> Path:
+    """The GGUF file of the default model."""
+    store, registry = Store(real_home), Registry.load()
+    model, variants = registry.resolve(registry.default)
+    manifest = store.manifest(model, variants[0])
+    assert manifest is not None
+    return store.path(manifest)
+
+
+@pytest.fixture(scope="session")
+def real_server(real_home: Path) -> Iterator[RunningServer]:
+    """A server over the real model, on a socket of its own; shared, so leave it as you found it."""
+    with running_server(real_home) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fake_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server that knows the fake model; shared, so leave it as you found it."""
+    with running_server(tmp_path_factory.mktemp("home")) as server:
+        yield server

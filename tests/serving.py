@@ -1,0 +1,78 @@
+"""Servers as users start them: a process, a socket, a home."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from server.settings import child_environment
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A `cupola serve` process and its address."""
+
+    process: subprocess.Popen[str]
+    url: str
+    home: Path
+
+    def client(self, timeout: float = 60.0) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=timeout, trust_env=False)
+
+    def residents(self) -> list[dict[str, Any]]:
+        """What `cupola ps` shows."""
+        with self.client() as client:
+            models: list[dict[str, Any]] = client.get("/admin/models").json()["models"]
+            return models
+
+
+@contextmanager
+def running_server(home: Path, *arguments: str, **settings: str) -> Iterator[RunningServer]:
+    """`cupola serve` on a free port with `CUPOLA_<NAME>` settings; it has ended when the block is left."""
+    environment = child_environment() | {f"CUPOLA_{name.upper()}": value for name, value in settings.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "server", "serve", "--port", "0", *arguments],
+        env=environment | {"CUPOLA_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()  # "Cupola serves on http://127.0.0.1:41237  (Ctrl-C ends it). Try:"
+        url = next((word for word in line.split() if word.startswith("http://")), "")
+        assert url, f"the server did not start: {line!r}, exit status {process.poll()}"
+        wait_until_live(url)
+        yield RunningServer(process, url, home)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def wait_until_live(url: str) -> None:
+    """The listening socket queues connections before the application accepts them, so one request is enough."""
+    with httpx.Client(transport=httpx.HTTPTransport(retries=5), trust_env=False, timeout=20) as client:
+        client.get(f"{url}/health/live").raise_for_status()
+
+
+def add_fake_model(home: Path, name: str, **options: Any) -> None:
+    """Put a fake model with `FakeOptions` into the overlay of a home; it is to be pulled like any other."""
+    home.mkdir(parents=True, exist_ok=True)
+    artifact = home / f"{name}.json"
+    artifact.write_text(json.dumps(options))
+    overlay = home / "models.yaml"
+    content = yaml.safe_load(overlay.read_text()) if overlay.exists() else {"models": []}
+    variant = {"name": "weightless", "format": "fake", "source": {"type": "file", "path": str(artifact)}}
+    content["models"].append({"name": name, "licence": "Apache-2.0", "context_length": 4096, "variants": [variant]})
+    overlay.write_text(yaml.safe_dump(content))
