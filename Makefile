@@ -42,7 +42,8 @@ bench: setup-dev
 	$(BIN)/python -P -m bench.throughput
 
 schema: setup-dev
-	$(BIN)/python -P -m server.models.schema > docs/models.schema.json
+	$(BIN)/python -P -c "import json; from server.models.spec import ModelsFile; \
+	    print(json.dumps(ModelsFile.model_json_schema(), indent=2))" > docs/models.schema.json
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,9 +1,10 @@
 """Server-sent events: a response whose status is decided by the first event, and that ends when the client leaves."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
+import msgspec
 from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -20,6 +21,21 @@ DONE = b"data: [DONE]\n\n"
 def encode(event: BaseModel) -> bytes:
     """One event as bytes; fields that were not set are not sent."""
     return b"data: " + event.__pydantic_serializer__.to_json(event, exclude_unset=True) + b"\n\n"
+
+
+class TextEvents:
+    """The events of a stream that differ in their text only: made once by the schema, then cut at the text.
+
+    Validating and writing a whole event for each token took a sixth of the server's time at one stream.
+    """
+
+    _PLACE = "\ue000"  # a private-use character, which no name or id contains
+
+    def __init__(self, event: Callable[[str], BaseModel]) -> None:
+        self._head, self._tail = encode(event(self._PLACE)).split(f'"{self._PLACE}"'.encode())
+
+    def encode(self, text: str) -> bytes:
+        return self._head + msgspec.json.encode(text) + self._tail
 
 
 class EventStream(Response):

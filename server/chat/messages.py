@@ -1,4 +1,4 @@
-"""What the server and the render process say to each other."""
+"""What the server and a render process say to each other."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ class Hello(Struct, tag=True, frozen=True):
 
 
 class Render(Struct, tag=True, frozen=True):
-    """One template to render."""
+    """One template to render. `variables` are what else the template may read, `enable_thinking` for example."""
 
     id: int
     template: str
@@ -28,8 +28,11 @@ class Rendered(Struct, tag=True, frozen=True):
 
 
 class RenderFailed(Struct, tag=True, frozen=True):
+    """The template refused, failed or asked for too much; `message` is a sentence for the client."""
+
     id: int
     message: str
 
 
+Answer = Rendered | RenderFailed
 FromRenderer = Hello | Rendered | RenderFailed

@@ -1,52 +1,74 @@
-"""The server's end of rendering: warm render processes, a deadline for each template, and the kill that enforces it."""
+"""The server's end of rendering: a deadline for each template, and the kill that enforces it."""
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import logging
-from collections import deque
-from contextlib import suppress
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from enum import Enum, auto
 from typing import Any
 
-from ..child.process import ChildGone, ChildProcess
+import msgspec
+
+from ..child.process import ChildGone
 from ..errors import TemplateFailed
 from ..settings import Settings
-from .messages import FromRenderer, Hello, Render, Rendered, RenderFailed
+from .children import Children, RenderChild
+from .messages import Answer, Hello, Render, Rendered
 
 log = logging.getLogger(__name__)
 
 MAX_CHILDREN = 4
-START_SECONDS = 20.0
-REMEMBERED_BOMBS = 256
+REMEMBERED_TEMPLATES = 256
+QUARANTINE_SECONDS = 0.3  # what a request may wait for its turn there, and still be refused within two seconds
+LARGE_BYTES = 64 << 10  # of a conversation: no honest template takes long over a smaller one
+ORPHAN_SECONDS = 2.0  # beyond the deadline, until a render without a server ends itself
 
-Child = ChildProcess[FromRenderer]
+
+class Standing(Enum):
+    """What is known of a template. Large conversations count apart, so that one who sends a slow one harms no others."""
+
+    NEW = auto()  # has never ended: one render at a time, so that a bomb cannot take every child at once
+    PROMPT = auto()  # ends in time
+    SUSPECT = auto()  # was killed the last time: renders in quarantine until it ends in time again
+
+
+class Conduct:
+    """The standing of one template, and the turn for its first render."""
+
+    def __init__(self) -> None:
+        self.standing = Standing.NEW
+        self.first = asyncio.Lock()
 
 
 class Renderer:
-    """One child is kept warm; while it is busy others are started, so that no render waits for another.
+    """Renders chat templates in processes that may be killed, so that no template costs another request anything.
 
-    A template that last ran past its deadline is taken for a bomb: bombs render one at a time, and so never hold more
-    than one child. FIFO beyond MAX_CHILDREN.
+    Renders do not wait for a render in progress, up to MAX_CHILDREN of them; beyond it they queue in order. All
+    suspects together have one child. Owned by one event loop.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._deadline = settings.template_seconds
-        self._idle: deque[Child] = deque()
-        self._places = asyncio.Semaphore(MAX_CHILDREN)
+        self._children = Children(MAX_CHILDREN, str(self._deadline + ORPHAN_SECONDS))
         self._quarantine = asyncio.Lock()
-        self._bombs: deque[bytes] = deque(maxlen=REMEMBERED_BOMBS)
+        self._conduct: OrderedDict[tuple[bytes, bool], Conduct] = OrderedDict()
         self._ids = itertools.count()
-        self._ends: set[asyncio.Task[None]] = set()
+
+    @property
+    def pids(self) -> list[int]:
+        """The render processes there are."""
+        return self._children.pids
 
     async def start(self) -> None:
-        """Start the warm child."""
-        self._idle.append(await self._new_child())
+        """Start the child that is kept warm. Raises Unavailable if it cannot be."""
+        self._children.give_back(await self._children.take())
 
     async def close(self) -> None:
-        """End every child that is not rendering; those that are end with their render."""
-        while self._idle:
-            self._end(self._idle.popleft())
-        await asyncio.gather(*self._ends)
+        """End every child. A render in progress fails."""
+        await self._children.close()
 
     async def render(
         self,
@@ -59,89 +81,105 @@ class Renderer:
         bos_token: str = "",
         eos_token: str = "",
     ) -> str:
-        """The conversation as `template` writes it. Raises TemplateFailed."""
+        """The conversation as `template` writes it.
+
+        Raises TemplateFailed when the template refuses the conversation, fails, or takes too long; Unavailable when no
+        process can be started or `close` was called.
+        """
         order = Render(
             next(self._ids), template, messages, bos_token, eos_token, tools, add_generation_prompt, variables or {}
         )
-        key = hashlib.sha256(template.encode("utf-8", "replace")).digest()
-        if key not in self._bombs:
-            return await self._render(order, key)
+        conduct = self._conduct_of(order)
+        if conduct.standing is Standing.NEW:
+            async with conduct.first:
+                if conduct.standing is Standing.NEW:
+                    return await self._judged(order, conduct)
+            if conduct.standing is Standing.SUSPECT:  # while we waited
+                raise self._too_slow()
+        if conduct.standing is Standing.SUSPECT:
+            async with self._turn_in_quarantine():
+                return await self._judged(order, conduct)
+        return await self._judged(order, conduct)
+
+    def _conduct_of(self, order: Render) -> Conduct:
         try:
-            await asyncio.wait_for(self._quarantine.acquire(), self._deadline / 2)
+            size = len(msgspec.msgpack.encode(order))
+        except (OverflowError, RecursionError, UnicodeError) as error:
+            raise TemplateFailed(f"The conversation cannot be given to a template: {error}", param="messages") from None
+        template = order.template.encode()
+        key = hashlib.sha256(template).digest(), size - len(template) > LARGE_BYTES
+        conduct = self._conduct.setdefault(key, Conduct())
+        self._conduct.move_to_end(key)
+        if len(self._conduct) > REMEMBERED_TEMPLATES:
+            self._conduct.popitem(last=False)
+        return conduct
+
+    @contextlib.asynccontextmanager
+    async def _turn_in_quarantine(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(QUARANTINE_SECONDS):
+                await self._quarantine.acquire()
         except TimeoutError:
-            raise TemplateFailed("This chat template was too slow before, and is being tried again now.") from None
+            raise TemplateFailed(
+                "The chat template took too long before and is just being tried again. Repeat the request.",
+                param="messages",
+            ) from None
         try:
-            text = await self._render(order, key)
+            yield
         finally:
             self._quarantine.release()
-        with suppress(ValueError):
-            self._bombs.remove(key)  # the machine was busy, then: not a bomb
-        return text
 
-    async def _render(self, order: Render, key: bytes) -> str:
-        async with self._places:
-            child = await self._take()
-            try:
-                answer = await self._ask(child, order, key)
-            except BaseException:  # a cancelled render too leaves a child in the middle of something
-                self._end(child)
-                raise
-            self._give_back(child)
-        if isinstance(answer, RenderFailed):
-            raise TemplateFailed(answer.message, param="messages")
-        assert isinstance(answer, Rendered)
-        return answer.text
-
-    async def _ask(self, child: Child, order: Render, key: bytes) -> FromRenderer:
+    async def _judged(self, order: Render, conduct: Conduct) -> str:
+        """Render, and remember how the template behaved. Its own refusals are good conduct: it ended."""
         try:
-            async with asyncio.timeout(self._deadline):
-                child.send(order)
-                return await child.receive()
+            answer = await self._answer(order)
         except TimeoutError:
-            if key not in self._bombs:
-                self._bombs.append(key)
-            raise TemplateFailed(
-                f"The chat template took longer than {self._deadline:g} s and was stopped.", param="messages"
-            ) from None
+            conduct.standing = Standing.SUSPECT
+            raise self._too_slow() from None
         except ChildGone as gone:
-            raise TemplateFailed(f"The chat template ended its process ({gone.reason}).", param="messages") from None
+            conduct.standing = Standing.SUSPECT
+            log.warning("a chat template ended its process: %s", gone.reason)
+            raise TemplateFailed("The chat template ended the process that rendered it.", param="messages") from None
+        conduct.standing = Standing.PROMPT
+        if isinstance(answer, Rendered):
+            return answer.text
+        raise TemplateFailed(answer.message, param="messages")
 
-    async def _take(self) -> Child:
-        while self._idle:
-            child = self._idle.popleft()
-            if child.alive:
-                return child
-            self._end(child)
-        return await self._new_child()
+    async def _answer(self, order: Render) -> Answer:
+        """Ask a child. Raises TimeoutError past the deadline, ChildGone when the template ended the child.
 
-    def _give_back(self, child: Child) -> None:
-        """One child stays warm; what a burst started beyond it ends."""
-        if self._idle:
-            self._end(child)
-        else:
-            self._idle.append(child)
-
-    async def _new_child(self) -> Child:
-        child = await Child.start("server.chat.render", FromRenderer, name="render")  # type: ignore[arg-type]  # a union
+        As with a kept-alive connection, a child that was warm may have died while it was idle; rendering has no side
+        effects, so the order is given once more.
+        """
+        child = await self._children.take()
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         try:
-            async with asyncio.timeout(START_SECONDS):
-                hello = await child.receive()
-        except (TimeoutError, ChildGone) as error:
-            self._end(child)
-            raise TemplateFailed(f"The render process did not start: {error}.") from None
-        except asyncio.CancelledError:
-            self._end(child)
-            raise
-        assert isinstance(hello, Hello)
-        return child
+            return await self._exchange(child, order, self._deadline)
+        except ChildGone as gone:
+            if not child.rested:
+                raise
+            log.warning("a warm render process is gone: %s", gone.reason)
+        left = self._deadline - (clock() - begun)
+        return await self._exchange(await self._children.take(), order, left)
 
-    def _end(self, child: Child) -> None:
-        """Kill it now, reap it in the background."""
-        child.kill()
-        task = asyncio.create_task(self._reap(child))
-        self._ends.add(task)
-        task.add_done_callback(self._ends.discard)
+    async def _exchange(self, child: RenderChild, order: Render, seconds: float) -> Answer:
+        """One order, one answer. A child whose answer was not awaited to the end is of no use to anybody else."""
+        answer = None
+        try:
+            child.process.send(order)
+            async with asyncio.timeout(seconds):
+                answer = await child.process.receive()
+        finally:
+            if answer is None:
+                self._children.discard(child)
+            else:
+                self._children.give_back(child)
+        assert not isinstance(answer, Hello)
+        assert answer.id == order.id
+        return answer
 
-    async def _reap(self, child: Child) -> None:
-        with suppress(ConnectionError):
-            await child.close()
+    def _too_slow(self) -> TemplateFailed:
+        return TemplateFailed(
+            f"The chat template took longer than {self._deadline:g} s and was stopped.", param="messages"
+        )

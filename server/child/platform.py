@@ -1,5 +1,7 @@
 """What differs between Linux, macOS and Windows about child processes, in one file."""
 
+import asyncio
+import os
 import signal
 import sys
 from typing import Any
@@ -27,6 +29,18 @@ def forbid_core_dumps() -> None:
     """A core file of a worker would hold prompts."""
     if sys.platform != "win32":
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def kill(transport: asyncio.SubprocessTransport) -> None:
+    """End a child at once.
+
+    The transport's own `kill` first asks whether the child has ended, and so takes the exit status away from the event
+    loop's watcher, which then reports 255.
+    """
+    if sys.platform == "win32":
+        transport.kill()
+    else:
+        os.kill(transport.get_pid(), signal.SIGKILL)
 
 
 def describe_exit(returncode: int | None) -> str:

@@ -11,6 +11,7 @@ from ..settings import Settings, load_settings
 
 EPILOG = "Examples: cupola serve · cupola serve smollm2 --port 8080 · CUPOLA_SLOTS=16 cupola serve"
 MAX_HEADER_BYTES = 16_384
+BACKLOG = 2048
 
 
 def register(app: typer.Typer) -> None:
@@ -73,6 +74,7 @@ def listen(settings: Settings) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
+        listening.listen(BACKLOG)  # now, so that who reads the address may connect at once and wait
     except OSError as error:
         listening.close()
         raise ConfigError(

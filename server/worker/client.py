@@ -50,7 +50,6 @@ class Worker:
         self._child = child
         self._on_step = on_step
         self._mailboxes: dict[str, Mailbox] = {}
-        self._reader: asyncio.Task[None] | None = None
         self._death: WorkerDied | None = None
         self._closing = False
         self.progress = 0.0
@@ -90,7 +89,7 @@ class Worker:
         except ChildGone as gone:
             raise LoadFailed(f"The engine ended while it loaded the model: {gone.reason}.") from None
         self.progress = 1.0
-        self._reader = asyncio.create_task(self._read(), name=f"worker {self.pid} reader")
+        self._child.listen(self._receive, self._mourn)
         return message
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
@@ -121,21 +120,17 @@ class Worker:
         """End the process and wait until it is gone."""
         self._closing = True
         await self._child.close()
-        if self._reader is not None:
-            await self._reader
 
-    async def _read(self) -> None:
-        """Hand out what the worker sends, until it is gone; then everybody who waits gets an error."""
-        try:
-            while True:
-                message = await self._child.receive()
-                if isinstance(message, StepDone):
-                    self._deliver(message)
-        except ChildGone as gone:
-            self._death = WorkerDied(f"The engine ended during the request ({gone.reason}). Try again.")
-            log.log(logging.DEBUG if self._closing else logging.WARNING, "%s: %s", self._child.name, gone.reason)
-            for mailbox in self._mailboxes.values():
-                mailbox.fail(self._death)
+    def _receive(self, message: FromWorker) -> None:
+        if isinstance(message, StepDone):
+            self._deliver(message)
+
+    def _mourn(self, gone: ChildGone) -> None:
+        """The worker is gone: everybody who waits gets an error."""
+        self._death = WorkerDied(f"The engine ended during the request ({gone.reason}). Try again.")
+        log.log(logging.DEBUG if self._closing else logging.WARNING, "%s: %s", self._child.name, gone.reason)
+        for mailbox in self._mailboxes.values():
+            mailbox.fail(self._death)
 
     def _deliver(self, step: StepDone) -> None:
         for request_id, delta in step.deltas.items():

@@ -24,7 +24,7 @@ from ..schemas.chat import (
 )
 from ..schemas.common import UsageBody
 from ..services import Collaborators, Services
-from ..sse import EventStream, encode
+from ..sse import EventStream, TextEvents, encode
 
 router = APIRouter(tags=["chat"])
 
@@ -79,25 +79,26 @@ def completion(stamp: Stamp, answer: Answer) -> ChatCompletion:
 
 async def events(stamp: Stamp, stream: AsyncGenerator[types.Delta], *, include_usage: bool) -> AsyncGenerator[bytes]:
     """The stream as events: the role, then text that is never empty, then the finish, then the usage if asked for."""
+    texts = TextEvents(lambda text: chunk(stamp, ChatDelta(content=text)))
     begun = False
     async with aclosing(stream):
         async for delta in stream:
             if not begun:
-                yield chunk(stamp, ChatDelta(role="assistant"))
+                yield encode(chunk(stamp, ChatDelta(role="assistant")))
                 begun = True
             if delta.text:
-                yield chunk(stamp, ChatDelta(content=delta.text))
+                yield texts.encode(delta.text)
             if delta.finish:
-                yield chunk(stamp, ChatDelta(), delta.finish)
+                yield encode(chunk(stamp, ChatDelta(), delta.finish))
             if delta.usage and include_usage:
-                yield _encoded(stamp, [], UsageBody.of(delta.usage))
+                yield encode(_event(stamp, [], UsageBody.of(delta.usage)))
 
 
-def chunk(stamp: Stamp, delta: ChatDelta, finish: types.FinishReason | None = None) -> bytes:
-    return _encoded(stamp, [ChatChunkChoice(index=0, delta=delta, logprobs=None, finish_reason=finish)])
+def chunk(stamp: Stamp, delta: ChatDelta, finish: types.FinishReason | None = None) -> ChatChunk:
+    return _event(stamp, [ChatChunkChoice(index=0, delta=delta, logprobs=None, finish_reason=finish)])
 
 
-def _encoded(stamp: Stamp, choices: list[ChatChunkChoice], usage: UsageBody | None = None) -> bytes:
+def _event(stamp: Stamp, choices: list[ChatChunkChoice], usage: UsageBody | None = None) -> ChatChunk:
     event = ChatChunk(
         id=stamp.id,
         object="chat.completion.chunk",
@@ -108,4 +109,4 @@ def _encoded(stamp: Stamp, choices: list[ChatChunkChoice], usage: UsageBody | No
     )
     if usage is not None:
         event.usage = usage
-    return encode(event)
+    return event

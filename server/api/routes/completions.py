@@ -15,7 +15,7 @@ from ..generation import Stamp, allowed_wait, deltas, fold
 from ..schemas.common import UsageBody
 from ..schemas.completions import Completion, CompletionChoice, CompletionRequest
 from ..services import Collaborators
-from ..sse import EventStream, encode
+from ..sse import EventStream, TextEvents, encode
 
 router = APIRouter(tags=["completions"])
 
@@ -35,19 +35,24 @@ async def create_completion(
     if body.stream:
         return EventStream(events(stamp, stream, include_usage=body.wants_usage))
     answer = await while_connected(http.receive, fold(stream))
-    choice = CompletionChoice(index=0, text=answer.text, finish_reason=answer.finish)
-    return completion(stamp, [choice], UsageBody.of(answer.usage))
+    return completion(stamp, [_choice(answer.text, answer.finish)], UsageBody.of(answer.usage))
 
 
 async def events(stamp: Stamp, stream: AsyncGenerator[types.Delta], *, include_usage: bool) -> AsyncGenerator[bytes]:
     """The stream as events: text, the finish, then the usage if asked for."""
+    texts = TextEvents(lambda text: completion(stamp, [_choice(text)]))
     async with aclosing(stream):
         async for delta in stream:
-            if delta.text or delta.finish:
-                choice = CompletionChoice(index=0, text=delta.text, logprobs=None, finish_reason=delta.finish)
-                yield encode(completion(stamp, [choice]))
+            if delta.finish:
+                yield encode(completion(stamp, [_choice(delta.text, delta.finish)]))
+            elif delta.text:
+                yield texts.encode(delta.text)
             if delta.usage and include_usage:
                 yield encode(completion(stamp, [], UsageBody.of(delta.usage)))
+
+
+def _choice(text: str, finish: types.FinishReason | None = None) -> CompletionChoice:
+    return CompletionChoice(index=0, text=text, logprobs=None, finish_reason=finish)
 
 
 def completion(stamp: Stamp, choices: list[CompletionChoice], usage: UsageBody | None = None) -> Completion:

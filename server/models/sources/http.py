@@ -4,7 +4,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import certifi
 import httpx
@@ -49,17 +49,18 @@ def network_errors(what: str) -> Iterator[None]:
 
 
 def raise_for_status(response: httpx.Response, what: str) -> None:
-    """Raises the SourceError that a status other than 2xx stands for; temporary ones are SourceUnreachable."""
-    status = response.status_code
-    host = response.request.url.host
-    if response.is_success:
-        return
+    """Raises the SourceError that a status other than 2xx stands for."""
+    if not response.is_success:
+        refuse(response.status_code, response.request.url.host, response.headers.get("Retry-After", ""), what)
+
+
+def refuse(status: int, host: str, wait: str, what: str) -> NoReturn:
+    """Raise what an HTTP error status means for a pull; temporary ones are SourceUnreachable."""
     if status in {404, 410}:
         raise SourceNotFound(f"{what} does not exist on {host}; check its name.")
     if status in {401, 403}:
         raise SourceError(f"{host} refuses {what} (HTTP {status}); it may need a token or a password.")
     if status in {408, 429} or status >= 500:
-        wait = response.headers.get("Retry-After", "")
         retry_after = min(int(wait), _LONGEST_WAIT) if wait.isdecimal() else None
         raise SourceUnreachable(f"{host} cannot serve {what} now (HTTP {status}); try later.", retry_after=retry_after)
     raise SourceError(f"{host} answered HTTP {status} for {what}.")

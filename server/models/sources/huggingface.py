@@ -1,40 +1,41 @@
 """Files of the Hugging Face hub, or of a mirror that speaks its API.
 
-Two requests of that API are all we need, so they are made directly: `huggingface_hub` would bring a second HTTP
-stack, its own reading of the environment and token files, and does neither resume across processes nor check hashes.
+`huggingface_hub` says which files a commit has; their bytes are fetched by ourselves, since it neither resumes across
+processes nor checks sha256.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ...errors import SourceError, SourceNotFound, SourceUnreachable
 from ...settings import Settings
 from ..patience import Patience
 from ..spec import HuggingFaceSource, InnerPath, Sha256
 from .base import ByteStream, Listing, Part, RemoteFile
-from .http import make_client, network_errors, open_range, raise_for_status
+from .http import make_client, open_range, refuse
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
-class _Lfs(BaseModel):
-    sha256: Sha256
+_SECONDS = 30.0  # for the list of files
 
 
 class _Sibling(BaseModel):
     rfilename: InnerPath
     size: int | None = None
-    blobId: str | None = None  # noqa: N815 (the hub's spelling)
-    lfs: _Lfs | None = None
+    blob_id: str | None = None  # sha1 of the git blob
+    sha256: Sha256 | None = None  # of files in LFS
 
 
 class _ModelInfo(BaseModel):
-    """The part of `GET /api/models/{repo}/revision/{revision}?blobs=true` that we read."""
+    """The part of the hub's answer that we read."""
 
     sha: str
     siblings: list[_Sibling]
@@ -43,10 +44,13 @@ class _ModelInfo(BaseModel):
 class HuggingFaceOrigin:
     """One repository at one revision."""
 
-    def __init__(self, source: HuggingFaceSource, client: httpx.Client, endpoint: str, patience: Patience) -> None:
+    def __init__(
+        self, source: HuggingFaceSource, client: httpx.Client, endpoint: str, token: str | None, patience: Patience
+    ) -> None:
         self._source = source
         self._client = client
         self._endpoint = endpoint.rstrip("/")
+        self._token = token
         self._patience = patience
 
     @classmethod
@@ -58,9 +62,9 @@ class HuggingFaceOrigin:
                 f"Offline mode is on (CUPOLA_OFFLINE or HF_HUB_OFFLINE), so {source.repo} cannot be fetched;"
                 " unset it, or add a local file with 'cupola add PATH'."
             )
-        token = settings.hf_token
-        with make_client(auth=_bearer(token.get_secret_value()) if token else None) as client:
-            yield cls(source, client, settings.hf_endpoint, patience)
+        token = settings.hf_token.get_secret_value() if settings.hf_token else None
+        with make_client(auth=_bearer(token) if token else None) as client:
+            yield cls(source, client, settings.hf_endpoint, token, patience)
 
     def list_files(self) -> Listing:
         """The files that the patterns name, without the folders they have in common."""
@@ -78,28 +82,56 @@ class HuggingFaceOrigin:
         return open_range(self._client, part, offset, etag)
 
     def _info(self) -> _ModelInfo:
-        repo, revision = self._source.repo, self._source.revision
-        url = f"{self._endpoint}/api/models/{repo}/revision/{quote(revision, safe='')}"
-        with network_errors(f"The hub at {self._endpoint}"):
-            response = self._client.get(url, params={"blobs": "true"})
-        self._refuse(response)
+        """The commit and its files. Raises the SourceError that the hub's answer means."""
+        # Slow to import, and only a pull needs it.
+        from httpx2 import HTTPError  # the hub library's own transport
+        from huggingface_hub import HfApi, errors
+
+        repo = self._source.repo
+        api = HfApi(self._endpoint, token=self._token or False, library_name="cupola")
         try:
-            return TypeAdapter(_ModelInfo).validate_json(response.content)
+            info = api.model_info(repo, revision=self._source.revision, files_metadata=True, timeout=_SECONDS)
+        except errors.RevisionNotFoundError:
+            raise SourceNotFound(
+                f"{repo} has no revision '{self._source.revision}'; correct it in models.yaml."
+            ) from None
+        except errors.GatedRepoError:
+            raise SourceError(
+                f"{repo} is gated: accept its licence on {self._endpoint}/{repo} and set HF_TOKEN."
+            ) from None
+        except errors.RepositoryNotFoundError:
+            # The hub does not tell an absent repository from one this token may not see.
+            raise SourceNotFound(
+                f"{repo} does not exist on {self._endpoint}, or is private and HF_TOKEN is not set."
+            ) from None
+        except errors.HfHubHTTPError as error:
+            answer = error.response
+            refuse(answer.status_code, answer.request.url.host, answer.headers.get("Retry-After", ""), repo)
+        except (HTTPError, ConnectionError) as error:
+            raise SourceUnreachable(
+                f"The hub at {self._endpoint} cannot be reached ({error}); check the network and run again."
+            ) from None
+        except (TypeError, ValueError, KeyError, AttributeError):
+            raise SourceError(f"{self._endpoint} does not answer like a hub.") from None
+        return self._checked(info)
+
+    def _checked(self, info: "ModelInfo") -> _ModelInfo:
+        """What we read of the answer, with names that stay inside a folder and hashes that are hashes."""
+        siblings = [
+            {
+                "rfilename": sibling.rfilename,
+                "size": sibling.size,
+                "blob_id": sibling.blob_id,
+                "sha256": sibling.lfs.sha256 if sibling.lfs else None,
+            }
+            for sibling in info.siblings or ()
+        ]
+        try:
+            return _ModelInfo.model_validate({"sha": info.sha, "siblings": siblings})
         except ValidationError as error:
             wrong = error.errors()[0]
             where = ".".join(str(step) for step in wrong["loc"])
             raise SourceError(f"{self._endpoint} does not answer like a hub ({where}: {wrong['msg']}).") from None
-
-    def _refuse(self, response: httpx.Response) -> None:
-        repo, code = self._source.repo, response.headers.get("X-Error-Code")
-        if code == "RevisionNotFound":
-            raise SourceNotFound(f"{repo} has no revision '{self._source.revision}'; correct it in models.yaml.")
-        if code == "GatedRepo":
-            raise SourceError(f"{repo} is gated: accept its licence on {self._endpoint}/{repo} and set HF_TOKEN.")
-        if code == "RepoNotFound" or response.status_code == 401:
-            # The hub does not tell an absent repository from one this token may not see.
-            raise SourceNotFound(f"{repo} does not exist on {self._endpoint}, or is private and HF_TOKEN is not set.")
-        raise_for_status(response, repo)
 
     def _wanted(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self._source.files)
@@ -107,10 +139,9 @@ class HuggingFaceOrigin:
     def _remote(self, sibling: _Sibling, commit: str, depth: int) -> RemoteFile:
         url = f"{self._endpoint}/{self._source.repo}/resolve/{commit}/{quote(sibling.rfilename)}"
         name = "/".join(sibling.rfilename.split("/")[depth:])
-        sha256 = sibling.lfs.sha256 if sibling.lfs else None
-        git_sha1 = sibling.blobId if sha256 is None else None
-        part = Part(url, name, sibling.size, sha256, git_sha1)
-        return RemoteFile(name, (part,), sibling.size, sha256)
+        git_sha1 = sibling.blob_id if sibling.sha256 is None else None
+        part = Part(url, name, sibling.size, sibling.sha256, git_sha1)
+        return RemoteFile(name, (part,), sibling.size, sibling.sha256)
 
 
 def _bearer(token: str) -> Callable[[httpx.Request], httpx.Request]:
