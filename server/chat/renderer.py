@@ -28,7 +28,7 @@ ORPHAN_SECONDS = 2.0  # beyond the deadline, until a render without a server end
 
 
 class Standing(Enum):
-    """What is known of a template. Large conversations count apart, so that one who sends a slow one harms no others."""
+    """What is known of a template. Large conversations count apart: who sends a slow one harms no others."""
 
     NEW = auto()  # has never ended: one render at a time, so that a bomb cannot take every child at once
     PROMPT = auto()  # ends in time

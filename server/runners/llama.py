@@ -108,6 +108,7 @@ class LlamaRunner:
         # A recurrent state cannot be cut at an earlier token, nor shared in part.
         self._recurrent = bool(llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model))
         self._lengths = [0] * placement.slots
+        self._views: dict[int, FloatRows] = {}
         self._batch = llama.llama_batch_init(BATCH_TOKENS, 0, 1)
         self._fields = _BatchArrays(self._batch)
 
@@ -167,12 +168,19 @@ class LlamaRunner:
         rows: list[FloatRows] = []
         first = 0
         for segment in call:
-            for offset in segment.wanted:
-                pointer = llama.llama_get_logits_ith(self._context, first + offset)
-                assert pointer, "llama.cpp kept no logits for a position that asked for them"
-                rows.append(np.ctypeslib.as_array(pointer, (self.info.vocab_size,)))
+            rows += [self._row(first + offset) for offset in segment.wanted]
             first += len(segment.tokens)
         return rows
+
+    def _row(self, position: int) -> FloatRows:
+        """A view of the logits of one position of the last call. llama.cpp reuses its buffer, so views are kept."""
+        pointer = llama.llama_get_logits_ith(self._context, position)
+        assert pointer, "llama.cpp kept no logits for a position that asked for them"
+        address = ctypes.addressof(pointer.contents)
+        view = self._views.get(address)
+        if view is None:
+            view = self._views[address] = np.ctypeslib.as_array(pointer, (self.info.vocab_size,))
+        return view
 
     def _check(self, batch: Batch) -> None:
         """What llama.cpp would abort on; an assert here ends as a Python error instead."""
