@@ -130,6 +130,7 @@ class ChildProcess(asyncio.SubprocessProtocol, Generic[Incoming]):
 
     def connection_lost(self, _: Exception | None) -> None:
         """The process has ended and every pipe is read to its end."""
+        self._transport.close()  # it keeps a handle of the process until it is told
         self._ended.set()
         self._on_end(ChildGone(self._nonsense or self._obituary()))
 

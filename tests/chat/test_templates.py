@@ -1,6 +1,7 @@
 """Templates of real models render exactly as plain Jinja renders them."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,6 @@ def test_tools_are_declared_called_and_answered(path: Path) -> None:
     assert_equal(path.read_text(), CALLING, tools=TOOLS)
 
 
-def test_llama_tools() -> None:
-    llama = next(path for path in TEMPLATES if path.stem.startswith("Llama"))
-    assert_equal(llama.read_text(), CALLING, tools=TOOLS)
-
-
 def test_variables_reach_the_template() -> None:
     qwen3 = next(path for path in TEMPLATES if path.stem.startswith("Qwen3"))
     template = qwen3.read_text()
@@ -72,15 +68,22 @@ def test_the_default_model_word_for_word() -> None:
 
 
 def test_a_refusal_is_told_to_the_client() -> None:
-    gemma = next(path for path in TEMPLATES if path.stem.startswith("gemma"))
+    template = (
+        "{% for message in messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('Conversation roles must alternate user/assistant') }}{% endif %}{% endfor %}"
+    )
     twice = [{"role": "user", "content": "One"}, {"role": "user", "content": "Two"}]
     with pytest.raises(jinja2.TemplateError, match="must alternate"):
-        reference(gemma.read_text(), messages=twice, add_generation_prompt=True)
-    assert render(gemma.read_text(), twice) == RenderFailed(
-        1,
-        "The chat template refused the conversation:"
-        " Conversation roles must alternate user/assistant/user/assistant/...",
+        reference(template, messages=twice, add_generation_prompt=True)
+    assert render(template, twice) == RenderFailed(
+        1, "The chat template refused the conversation: Conversation roles must alternate user/assistant"
     )
+
+
+def test_the_date_reaches_the_template() -> None:
+    answer = render("{% set today = strftime_now('%d %b %Y') %}Today Date: {{ today }}")
+    assert isinstance(answer, Rendered)
+    assert re.fullmatch(r"Today Date: \d\d [A-Z][a-z]{2} 20\d\d", answer.text)
 
 
 def test_every_template_through_the_pipe() -> None:

@@ -71,9 +71,7 @@ def test_names_are_unique_in_a_file() -> None:
 
 def test_the_committed_schema_is_the_generated_one() -> None:
     committed = (ROOT / "docs" / "models.schema.json").read_text(encoding="utf-8")
-    assert json.loads(committed) == ModelsFile.model_json_schema(), (
-        "docs/models.schema.json is stale; run: make schema"
-    )
+    assert json.loads(committed) == ModelsFile.model_json_schema(), "docs/models.schema.json is stale; run: make schema"
 
 
 def test_the_bundled_models_satisfy_the_schema() -> None:
