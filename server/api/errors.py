@@ -1,7 +1,6 @@
 """Every error as an OpenAI error body: `{"error": {"message", "type", "param", "code"}}` with the right status."""
 
 import json
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,13 @@ from starlette.exceptions import HTTPException
 from ..errors import CupolaError
 from .schemas.errors import ErrorBody, ErrorDetail
 
-log = logging.getLogger(__name__)
-
 # Pydantic's error types, by what OpenAI calls them; the rest are values out of range.
+_FRAMEWORK = {
+    400: ("The body is not JSON that can be read: it nests too deeply or has an endless number.", "invalid_json"),
+    404: ("There is no such URL; /openapi.json lists them.", "unknown_url"),
+    405: ("This URL does not take this method; /openapi.json says which it takes.", "method_not_allowed"),
+}
+_PLACES = {"body", "query", "path", "str"}
 _CODES = {"missing": "missing_required_parameter", "json_invalid": "invalid_json"}
 
 
@@ -49,22 +52,23 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
-    """Starlette's own: no such route (404), no such method (405)."""
+    """The framework's own: a body it cannot parse (400), no such route (404), no such method (405)."""
     assert isinstance(error, HTTPException)
-    code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code)
-    detail = ErrorDetail(message=str(error.detail), type="invalid_request_error", param=None, code=code)
+    message, code = _FRAMEWORK.get(error.status_code, (str(error.detail), None))
+    detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code=code)
     return JSONResponse(ErrorBody(error=detail).model_dump(), error.status_code, error.headers)
 
 
-async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+async def _unforeseen(_: Request, __: Exception) -> JSONResponse:
+    """The HTTP server logs the exception itself."""
     return error_response(CupolaError("The server met an unforeseen error; its log has the details."))
 
 
 def describe_invalid(errors: Sequence[Any]) -> tuple[str, str | None, str]:
     """Message, parameter and code of a failed validation. Of a union's many complaints the first is told."""
     first = errors[0]
-    path = [str(step) for step in first["loc"] if step not in {"body", "query", "path"}]
+    # A location also names the place in the request and the member of a union; clients know neither.
+    path = [str(step) for step in first["loc"] if step not in _PLACES and "[" not in str(step)]
     code = _CODES.get(first["type"]) or ("invalid_type" if first["type"].endswith("_type") else "invalid_value")
     if code == "invalid_json":
         return f"The body is not valid JSON: {first.get('ctx', {}).get('error', 'syntax error')}.", None, code

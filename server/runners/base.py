@@ -60,6 +60,24 @@ class Segment:
 Batch = Sequence[Segment]
 
 
+def split_batch(batch: Batch, limit: int) -> list[list[Segment]]:
+    """The batch cut into calls of at most `limit` tokens. A segment may be cut too; the order of rows stays."""
+    calls: list[list[Segment]] = [[]]
+    room = limit
+    for segment in batch:
+        at = 0
+        while at < len(segment.tokens):
+            if not room:
+                calls.append([])
+                room = limit
+            count = min(room, len(segment.tokens) - at)
+            wanted = range(max(segment.wanted.start - at, 0), max(min(segment.wanted.stop - at, count), 0))
+            calls[-1].append(Segment(segment.slot, segment.tokens[at : at + count], segment.start + at, wanted))
+            at += count
+            room -= count
+    return calls
+
+
 class CacheFull(Exception):
     """The KV cache has no room for this batch. Nothing of it was committed."""
 

@@ -19,7 +19,18 @@ import llama_cpp as llama
 import numpy as np
 
 from ..errors import LoadFailed
-from .base import Batch, CacheFull, FloatRows, Placement, ReportProgress, RunnerInfo, Segment, SlotsLost, TokenIds
+from .base import (
+    Batch,
+    CacheFull,
+    FloatRows,
+    Placement,
+    ReportProgress,
+    RunnerInfo,
+    Segment,
+    SlotsLost,
+    TokenIds,
+    split_batch,
+)
 
 BATCH_TOKENS = 512
 DEFAULT_CONTEXT = 8192
@@ -114,7 +125,7 @@ class LlamaRunner:
 
     def forward(self, batch: Batch) -> LlamaLogits:
         self._check(batch)
-        calls = list(_calls(batch))
+        calls = split_batch(batch, BATCH_TOKENS)
         rows: list[FloatRows] = []
         for number, call in enumerate(calls):
             self._decode(call, batch)
@@ -217,24 +228,6 @@ class _BatchArrays:
                 slot[0] = segment.slot
             at = end
         return at
-
-
-def _calls(batch: Batch) -> "list[list[Segment]]":
-    """The batch cut into calls of at most BATCH_TOKENS tokens, in order; a long segment is cut too."""
-    calls: list[list[Segment]] = [[]]
-    room = BATCH_TOKENS
-    for segment in batch:
-        at = 0
-        while at < len(segment.tokens):
-            if not room:
-                calls.append([])
-                room = BATCH_TOKENS
-            count = min(room, len(segment.tokens) - at)
-            wanted = range(max(segment.wanted.start - at, 0), max(min(segment.wanted.stop - at, count), 0))
-            calls[-1].append(Segment(segment.slot, segment.tokens[at : at + count], segment.start + at, wanted))
-            at += count
-            room -= count
-    return calls
 
 
 class _NativeLog:

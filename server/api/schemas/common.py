@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from ...errors import UnsupportedField
 from ...types import SamplingParams, Usage
@@ -12,7 +12,18 @@ MAX_BIASES = 1024
 
 T = TypeVar("T")
 
-StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+def _whole_characters(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is not a character") from None
+    return text
+
+
+# JSON can spell half a character ("\ud800"), which no tokenizer and no UTF-8 can take.
+Text = Annotated[str, AfterValidator(_whole_characters)]
+StopString = Annotated[Text, StringConstraints(min_length=1, max_length=256)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
@@ -37,7 +48,7 @@ class GenerationRequest(BaseModel):
 
     refused: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
-    model: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    model: Annotated[Text, StringConstraints(min_length=1, max_length=512)]
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=1_000_000, description="0 or -1: no limit")] | None = None

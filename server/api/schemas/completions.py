@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...types import FinishReason
-from .common import GenerationRequest, UsageBody
+from .common import GenerationRequest, Text, UsageBody
 
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -26,7 +26,7 @@ class CompletionRequest(GenerationRequest):
     }
 
     prompt: (
-        str | Annotated[list[TokenId], Field(min_length=1)] | Annotated[list[str], Field(min_length=1, max_length=1)]
+        Text | Annotated[list[TokenId], Field(min_length=1)] | Annotated[list[Text], Field(min_length=1, max_length=1)]
     )
 
     @property
