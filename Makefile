@@ -36,7 +36,7 @@ check: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform win32 -p server -p converters -p scripts
 
 bench: setup-dev
 	$(BIN)/python -P -m bench.throughput

@@ -31,13 +31,17 @@ class Border:
             check_host(headers.getlist("host"), self._hosts)
             if scope["method"] in {"POST", "PUT", "PATCH"}:
                 check_body_headers(headers, self._max_body)
-            await self._app(scope, _Metered(receive, self._max_body), send)
+            metered = _Metered(receive, self._max_body)
+            await self._app(scope, metered, metered.instead_of(scope, send))
         except (HostNotAllowed, UnsupportedMediaType, BodyTooLarge) as error:
             await error_response(error)(scope, receive, send)
 
 
 class _Metered:
-    """A `receive` that counts: a chunked body announces no length."""
+    """A `receive` that counts: a chunked body announces no length.
+
+    The framework takes an exception of `receive` for a body it cannot parse, so its answer is replaced by ours.
+    """
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
@@ -50,6 +54,20 @@ class _Metered:
         if self._left < 0:
             raise _too_large(self._limit)
         return message
+
+    def instead_of(self, scope: Scope, send: Send) -> Send:
+        """A `send` that answers 413 in place of whatever is said about a body that was too large."""
+        answered = False
+
+        async def checked(message: Message) -> None:
+            nonlocal answered
+            if self._left >= 0:
+                await send(message)
+            elif not answered:
+                answered = True
+                await error_response(_too_large(self._limit))(scope, self._receive, send)
+
+        return checked
 
 
 def check_host(values: list[str], allowed: Collection[str]) -> None:

@@ -1,10 +1,12 @@
 """What differs between Linux, macOS and Windows about child processes, in one file."""
 
-import asyncio
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncio import SubprocessTransport
 
 if sys.platform != "win32":
     import resource
@@ -31,7 +33,7 @@ def forbid_core_dumps() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def kill(transport: asyncio.SubprocessTransport) -> None:
+def kill(transport: "SubprocessTransport") -> None:
     """End a child at once.
 
     The transport's own `kill` first asks whether the child has ended, and so takes the exit status away from the event

@@ -125,8 +125,11 @@ class Tokenizer(Protocol):
 class ModelRunner(Protocol):
     """A loaded model, called by one thread. Any mix of segments is legal: the runner splits what cannot be mixed."""
 
-    info: RunnerInfo
-    tokenizer: Tokenizer
+    @property
+    def info(self) -> RunnerInfo: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
 
     def forward(self, batch: Batch) -> Logits:
         """Run a batch and keep its KV entries. At most one segment a slot; raises CacheFull or SlotsLost."""

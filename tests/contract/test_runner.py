@@ -1,0 +1,169 @@
+"""What every engine must do alike. A new runner is one more row of RUNNERS."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server.errors import LoadFailed
+from server.runners import load_runner
+from server.runners.base import CacheFull, FloatRows, ModelRunner, Placement, Segment
+
+RUNNERS = ["fake", pytest.param("llama", marks=pytest.mark.real)]
+PLACEMENT = Placement(threads=2, slots=4, context=512, cache_tokens=1024)
+TEXT = "The harbour was quiet, and the boats lay still; 日本語, naïve, 🎈. " * 4
+
+Load = Callable[[Placement], ModelRunner]
+
+
+@pytest.fixture(params=RUNNERS, scope="module")
+def load(request: pytest.FixtureRequest) -> Load:
+    artifact: Path | None = request.getfixturevalue("real_model") if request.param == "llama" else None
+    return lambda placement: load_runner(request.param, artifact, placement, lambda _: None)
+
+
+@pytest.fixture
+def runner(load: Load) -> Iterator[ModelRunner]:
+    loaded = load(PLACEMENT)
+    yield loaded
+    loaded.close()
+
+
+def run(runner: ModelRunner, slot: int, tokens: list[int], start: int = 0) -> int:
+    """Feed tokens; the best next one."""
+    segment = Segment(slot, tokens, start, range(len(tokens) - 1, len(tokens)))
+    return int(runner.forward([segment]).argmax([0])[0])
+
+
+def continued(runner: ModelRunner, slot: int, tokens: list[int], count: int = 6, start: int = 0) -> list[int]:
+    """The next `count` tokens, greedily."""
+    out = [run(runner, slot, tokens[start:], start)]
+    for _ in range(count - 1):
+        out.append(run(runner, slot, [out[-1]], len(tokens) + len(out) - 1))
+    return out
+
+
+def row(runner: ModelRunner, slot: int, tokens: list[int], start: int = 0) -> FloatRows:
+    """Feed tokens; the logits of the next one."""
+    segment = Segment(slot, tokens, start, range(len(tokens) - 1, len(tokens)))
+    logits: FloatRows = runner.forward([segment]).host([0])[0].copy()
+    return logits
+
+
+def assert_alike(found: FloatRows, expected: FloatRows) -> None:
+    """The same but for the rounding of a kernel that saw another chunk; other tokens differ by tens, not by one."""
+    assert np.abs(found - expected).max() < 1.0
+    assert expected.max() - expected[found.argmax()] < 0.5
+
+
+def prompts(runner: ModelRunner) -> list[list[int]]:
+    texts = ["Once upon a time", "The capital of France is", "Water boils at", TEXT]
+    return [runner.tokenizer.encode(text, special=True) for text in texts]
+
+
+def test_slots_do_not_hear_each_other(runner: ModelRunner) -> None:
+    expected = []
+    for tokens in prompts(runner):
+        expected.append(continued(runner, 0, tokens))
+        runner.truncate(0, 0)
+    assert [continued(runner, slot, tokens) for slot, tokens in enumerate(prompts(runner))] == expected
+
+
+def test_prompts_and_decodes_mix_in_one_batch(runner: ModelRunner) -> None:
+    first, second, third, _ = prompts(runner)
+    expected = continued(runner, 0, first)
+    runner.truncate(0, 0)
+    out = [run(runner, 0, first)]
+    mates = {1: second, 2: third}
+    for step in range(5):
+        batch = [Segment(0, [out[-1]], len(first) + step, range(1))]
+        if step in mates:
+            batch.append(Segment(step, mates[step], 0, range(0)))
+        out.append(int(runner.forward(batch).argmax([0])[0]))
+    assert out == expected
+
+
+def test_rows_are_those_that_were_asked_for(runner: ModelRunner) -> None:
+    tokens = prompts(runner)[3][:40]
+    whole = runner.forward([Segment(0, tokens, 0, range(len(tokens)))]).host(range(len(tokens))).copy()
+    assert whole.shape == (40, runner.info.vocab_size)
+    assert whole.dtype == np.float32
+    middle = runner.forward([Segment(1, tokens, 0, range(10, 20))]).host(range(10)).copy()
+    np.testing.assert_allclose(middle, whole[10:20], atol=0.05, rtol=0.01)
+    runner.truncate(0, 0)
+    nothing = runner.forward([Segment(0, tokens, 0, range(0))])
+    assert nothing.argmax([]).shape == (0,)
+
+
+def test_a_batch_beyond_the_engine_s_limit_is_split(load: Load) -> None:
+    runner = load(Placement(threads=2, slots=2, context=1000, cache_tokens=2048))
+    tokens = (prompts(runner)[3] * 20)[:900]
+    logits = runner.forward([Segment(0, tokens, 0, range(505, 520))])
+    assert logits.host(range(15)).shape == (15, runner.info.vocab_size)
+    assert len(set(map(int, logits.argmax(range(15))))) > 1
+    assert run(runner, 0, [tokens[0]], 900) >= 0
+    runner.close()
+
+
+@pytest.mark.parametrize("length", [1, 17])
+def test_a_copied_prefix_is_as_good_as_its_own(runner: ModelRunner, length: int) -> None:
+    tokens = prompts(runner)[3]
+    expected = row(runner, 0, tokens)
+    if not runner.copy_prefix(0, 1, length):
+        pytest.skip("this engine cannot copy a prefix, and says so")
+    assert_alike(row(runner, 1, tokens[length:], length), expected)
+    assert runner.truncate(0, 0)
+    assert runner.copy_prefix(1, 0, length), "a slot that was emptied can be a target"
+    assert_alike(row(runner, 0, tokens[length:], length), expected)
+
+
+def test_a_truncated_slot_goes_on_from_there(runner: ModelRunner) -> None:
+    tokens = prompts(runner)[3]
+    expected = row(runner, 0, tokens)
+    start = 11 if runner.truncate(0, 11) else 0
+    assert_alike(row(runner, 0, tokens[start:], start), expected)
+
+
+def test_a_full_cache_commits_nothing(load: Load) -> None:
+    runner = load(Placement(threads=2, slots=4, context=256, cache_tokens=256))
+    assert runner.info.cache_tokens is not None
+    tokens = (prompts(runner)[3] * 4)[:100]
+    run(runner, 0, tokens)
+    with pytest.raises(CacheFull):
+        runner.forward([Segment(slot, tokens, 0, range(99, 100)) for slot in (1, 2)])
+    after = run(runner, 1, tokens)  # starts at 0, so the failed batch left nothing there
+    runner.truncate(0, 0)
+    assert run(runner, 0, tokens) == after
+    runner.truncate(0, 0)
+    runner.truncate(1, 0)
+    assert continued(runner, 2, tokens[:50]) == continued(runner, 3, tokens[:50])
+    runner.close()
+
+
+def test_text_survives_the_tokenizer(runner: ModelRunner) -> None:
+    tokenizer = runner.tokenizer
+    tokens = tokenizer.encode(TEXT, special=False)
+    assert b"".join(map(tokenizer.token_bytes, tokens)).decode() == TEXT
+    marked = f"<|im_start|>user\n{TEXT}<|im_end|>"
+    as_special, as_text = (tokenizer.encode(marked, special=special) for special in (True, False))
+    assert len(as_special) < len(as_text)
+    assert b"".join(map(tokenizer.token_bytes, as_text)).decode() == marked
+    assert tokenizer.eos_ids
+    assert all(tokenizer.token_bytes(token) == b"" for token in tokenizer.eos_ids)
+    assert tokenizer.chat_template
+
+
+@pytest.mark.parametrize("backend", RUNNERS)
+@pytest.mark.parametrize("content", [None, b"", b"GGUF garbage " * 100], ids=["missing", "empty", "garbage"])
+def test_what_is_no_model_is_refused(backend: str, content: bytes | None, tmp_path: Path) -> None:
+    artifact = tmp_path / "model.gguf"
+    if content is not None:
+        artifact.write_bytes(content)
+    with pytest.raises(LoadFailed, match=r"model\.gguf"):
+        load_runner(backend, artifact, PLACEMENT, lambda _: None)
+
+
+def test_an_unknown_engine_lists_the_known_ones() -> None:
+    with pytest.raises(LoadFailed, match="fake, llama"):
+        load_runner("tpu", None, PLACEMENT, lambda _: None)
