@@ -53,11 +53,7 @@ class Settings(BaseSettings):
     )
     slots: Annotated[int, Field(ge=1, le=256, description="sequences a model decodes at once")] = 8
     context: Annotated[int, Field(ge=64)] | None = Field(
-        default=None, description="tokens a sequence may have; default: the model's own, at most 8192"
-    )
-    cache_tokens: Annotated[int, Field(ge=64)] | None = Field(
-        default=None,
-        description="KV cache shared by all sequences of a model, in tokens; default: context, or 1024 a slot",
+        default=None, description="tokens a sequence may have; default: the model's own, at most 4096"
     )
     prefill_ms: Annotated[float, Field(gt=0)] = Field(
         40.0,

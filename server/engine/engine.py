@@ -13,7 +13,6 @@ from .scheduler import Chunk, Scheduler, Step
 from .sequence import Sequence
 from .text import TextStream
 
-MIN_PREFILL = 32  # prompt tokens of a step, however slow the engine
 MAX_RETRIES = 1  # a sequence whose slot was lost twice is the likely cause
 
 
@@ -81,7 +80,7 @@ class Engine:
                 sequence.started = True
 
     def _schedule(self) -> Step:
-        step = self.scheduler.schedule(self._pace.prefill_budget(MIN_PREFILL))
+        step = self.scheduler.schedule(self._pace.prefill_budget(self._runner.info.chunk_tokens))
         for slot in step.emptied:
             self._runner.truncate(slot, 0)
         return step

@@ -109,7 +109,7 @@ class Scheduler:
         return slot
 
     def schedule(self, prefill_budget: int) -> Step:
-        """The next step: one token of every decoding sequence, then `prefill_budget` tokens of prompts.
+        """The next step: one token of every decoding sequence, then chunks of prompts, about `prefill_budget` tokens.
 
         Without decodes the whole batch is for prompts. Preempts until what is scheduled fits the pool.
         """
@@ -130,8 +130,11 @@ class Scheduler:
         prompts = [s for s in self.running if s.pending > 1]
         room = self._info.max_batch_tokens - len(decodes)
         budget = min(room, prefill_budget) if decodes else room
-        shares = fair_shares(budget, [s.pending for s in prompts])
-        return decodes + [Chunk(s, share) for s, share in zip(prompts, shares, strict=True) if share]
+        grid = self._info.chunk_tokens
+        shares = fair_shares(max(budget // grid, 1), [-(-len(s.tokens) // grid) - s.computed // grid for s in prompts])
+        ends = [(s.computed // grid + share) * grid for s, share in zip(prompts, shares, strict=True)]
+        counts = [min(end, len(s.tokens)) - s.computed for s, end in zip(prompts, ends, strict=True)]
+        return decodes + [Chunk(s, count) for s, count in zip(prompts, counts, strict=True) if count > 0]
 
     def _contents(self) -> dict[int, list[int]]:
         """The tokens whose KV entries each slot holds."""
@@ -183,7 +186,7 @@ class Scheduler:
 
 
 def fair_shares(budget: int, needs: list[int]) -> list[int]:
-    """Divide `budget` tokens: nobody gets more than it needs, nor more than another who still needs some.
+    """Divide `budget` chunks: nobody gets more than it needs, nor more than another who still needs some.
 
     Smallest need first; what it leaves is divided among the rest.
     """

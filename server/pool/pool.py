@@ -124,7 +124,6 @@ class Pool:
             threads=settings.threads or usable_cores(),
             slots=settings.slots,
             context=_least(settings.context, variant.context_length),
-            cache_tokens=settings.cache_tokens,
         )
         return Load(variant.backend, str(path) if path else None, placement, settings.prefill_ms / 1000)
 

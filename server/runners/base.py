@@ -30,6 +30,8 @@ class Placement(Struct, frozen=True):
 class RunnerInfo(Struct, frozen=True):
     """What a loaded engine can do.
 
+    Prompts are computed in chunks that end at multiples of `chunk_tokens`. Where a kernel's rounding depends on how
+    many tokens it sees, this keeps the chunks of a sequence, and so its text, independent of its neighbours.
     `cache_tokens` is the size of the pool that all slots share, None where each slot has `context_length` of its own.
     `logits` says for which positions logits can be had: "any", or "last" of a segment only.
     """
@@ -38,6 +40,7 @@ class RunnerInfo(Struct, frozen=True):
     context_length: int
     slots: int
     max_batch_tokens: int
+    chunk_tokens: int
     cache_tokens: int | None
     cache_bytes_per_token: int
     logits: Literal["any", "last"] = "any"
@@ -60,22 +63,17 @@ class Segment:
 Batch = Sequence[Segment]
 
 
-def split_batch(batch: Batch, limit: int) -> list[list[Segment]]:
-    """The batch cut into calls of at most `limit` tokens. A segment may be cut too; the order of rows stays."""
-    calls: list[list[Segment]] = [[]]
-    room = limit
-    for segment in batch:
-        at = 0
-        while at < len(segment.tokens):
-            if not room:
-                calls.append([])
-                room = limit
-            count = min(room, len(segment.tokens) - at)
-            wanted = range(max(segment.wanted.start - at, 0), max(min(segment.wanted.stop - at, count), 0))
-            calls[-1].append(Segment(segment.slot, segment.tokens[at : at + count], segment.start + at, wanted))
-            at += count
-            room -= count
-    return calls
+def split_segment(segment: Segment, grid: int) -> list[Segment]:
+    """The segment cut at positions that are multiples of `grid`; the rows keep their order."""
+    parts: list[Segment] = []
+    at = 0
+    while at < len(segment.tokens):
+        start = segment.start + at
+        count = min(grid - start % grid, len(segment.tokens) - at)
+        wanted = range(max(segment.wanted.start - at, 0), max(min(segment.wanted.stop - at, count), 0))
+        parts.append(Segment(segment.slot, segment.tokens[at : at + count], start, wanted))
+        at += count
+    return parts
 
 
 class CacheFull(Exception):

@@ -76,6 +76,7 @@ class FakeRunner:
             context_length=context,
             slots=placement.slots,
             max_batch_tokens=512,
+            chunk_tokens=32,
             cache_tokens=placement.cache_tokens,
             cache_bytes_per_token=8,
         )

@@ -93,12 +93,12 @@ ERRORS = [
     ({"max_tokens": 0}, openai.BadRequestError, "invalid_value", "max_tokens"),
     ({"messages": []}, openai.BadRequestError, "invalid_value", "messages"),
     ({"n": 2}, openai.BadRequestError, "unsupported_parameter", "n: "),
-    ({"max_tokens": 9000}, openai.BadRequestError, "context_length_exceeded", r"8192 tokens.* 9000 more"),
+    ({"max_tokens": 9000}, openai.BadRequestError, "context_length_exceeded", r"4096 tokens.* 9000 more"),
     (
         {"messages": [{"role": "user", "content": "word " * 9000}]},
         openai.BadRequestError,
         "context_length_exceeded",
-        r"8192 tokens\. The prompt has 90\d\d tokens",
+        r"4096 tokens\. The prompt has 90\d\d tokens",
     ),
 ]
 

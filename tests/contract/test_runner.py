@@ -127,7 +127,9 @@ def test_a_truncated_slot_goes_on_from_there(runner: ModelRunner) -> None:
 
 def test_a_full_cache_commits_nothing(load: Load) -> None:
     runner = load(Placement(threads=2, slots=4, context=256, cache_tokens=256))
-    assert runner.info.cache_tokens is not None
+    if runner.info.cache_tokens is None:
+        runner.close()
+        pytest.skip("every slot of this engine has a cache of its own")
     tokens = (prompts(runner)[3] * 4)[:100]
     run(runner, 0, tokens)
     with pytest.raises(CacheFull):
