@@ -8,6 +8,7 @@
     |  |- TemplateFailed                  the chat template refused, failed or took too long
     |  |- BodyTooLarge               413
     |  |- UnsupportedMediaType       415
+    |  |- HeadersTooLarge            431
     |  `- HostNotAllowed             403
     |- NotFound                      404  invalid_request_error
     |  |- ModelNotFound                   no such name; the message lists the known ones
@@ -99,6 +100,11 @@ class BodyTooLarge(RequestError):
 class UnsupportedMediaType(RequestError):
     status = 415
     code = "unsupported_media_type"
+
+
+class HeadersTooLarge(RequestError):
+    status = 431
+    code = "headers_too_large"
 
 
 class HostNotAllowed(RequestError):

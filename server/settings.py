@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     max_models: Annotated[int, Field(ge=1, description="models kept loaded at once")] = 3
     max_queue: Annotated[int, Field(ge=1, description="requests that may wait for one model; more get 429")] = 256
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body")] = 4 * 1024 * 1024
+    request_seconds: Annotated[float, Field(gt=0, description="time in which a request must have arrived whole")] = 30.0
     load_timeout: Annotated[float, Field(gt=0, description="seconds a model may take to load")] = 600.0
     template_seconds: Annotated[float, Field(gt=0, description="deadline of one chat template")] = 1.2
     shutdown_seconds: Annotated[float, Field(ge=0, description="grace for running streams at shutdown")] = 30.0

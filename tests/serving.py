@@ -12,7 +12,9 @@ from typing import Any
 import httpx
 import yaml
 
-from server.settings import child_environment
+from server.models.registry import Registry
+from server.models.store import Store
+from server.settings import Settings, child_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,11 @@ def add_fake_model(home: Path, name: str, **options: Any) -> None:
     variant = {"name": "weightless", "format": "fake", "source": {"type": "file", "path": str(artifact)}}
     content["models"].append({"name": name, "licence": "Apache-2.0", "context_length": 4096, "variants": [variant]})
     overlay.write_text(yaml.safe_dump(content))
+
+
+def pull(home: Path, *names: str) -> None:
+    """Pull models of a home's overlay, without a command."""
+    registry = Registry.load(home / "models.yaml")
+    for name in names:
+        model, variants = registry.resolve(name)
+        Store(home).pull(model, variants[0], Settings(home=home))

@@ -10,8 +10,11 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import BodyTooLarge, CupolaError, HostNotAllowed, UnsupportedMediaType
+from ..errors import BodyTooLarge, CupolaError, HeadersTooLarge, HostNotAllowed, UnsupportedMediaType
 from .errors import error_response
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16_384
 
 
 class Border:
@@ -28,12 +31,13 @@ class Border:
             return
         try:
             headers = Headers(scope=scope)
+            check_size(scope["headers"])
             check_host(headers.getlist("host"), self._hosts)
             if scope["method"] in {"POST", "PUT", "PATCH"}:
                 check_body_headers(headers, self._max_body)
             metered = _Metered(receive, self._max_body)
             await self._app(scope, metered, metered.instead_of(scope, send))
-        except (HostNotAllowed, UnsupportedMediaType, BodyTooLarge) as error:
+        except (HeadersTooLarge, HostNotAllowed, UnsupportedMediaType, BodyTooLarge) as error:
             await error_response(error)(scope, receive, send)
 
 
@@ -68,6 +72,12 @@ class _Metered:
                 await error_response(_too_large(self._limit))(scope, self._receive, send)
 
         return checked
+
+
+def check_size(headers: list[tuple[bytes, bytes]]) -> None:
+    """Raise HeadersTooLarge. The parser's own limit is for heads that have not arrived whole."""
+    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"More than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them.")
 
 
 def check_host(values: list[str], allowed: Collection[str]) -> None:

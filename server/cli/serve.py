@@ -10,7 +10,6 @@ from ..errors import ConfigError
 from ..settings import Settings, load_settings
 
 EPILOG = "Examples: cupola serve · cupola serve smollm2 --port 8080 · CUPOLA_SLOTS=16 cupola serve"
-MAX_HEADER_BYTES = 16_384
 BACKLOG = 2048
 
 
@@ -31,6 +30,8 @@ def serve(
     import uvicorn
 
     from .. import logs
+    from ..api.connection import bounded
+    from ..api.limits import MAX_HEADER_BYTES
     from ..app import create_app, require_known
 
     settings = load_settings(host=host, port=port, log_level=log_level)
@@ -42,7 +43,7 @@ def serve(
     announce(settings.host, bound, names[0] if names else "smollm2")
     config = uvicorn.Config(
         create_app(settings, names),
-        http="h11",  # limits header sizes and refuses duplicate Host headers; httptools does neither
+        http=bounded(settings.request_seconds),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         ws="none",
         log_config=None,

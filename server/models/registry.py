@@ -49,7 +49,7 @@ def _describe(content: object, wrong: Any) -> str:
         content = _child(content, step)
         name = content.get("name") if isinstance(step, int) and isinstance(content, dict) else None
         key += f"[{name or step}]" if isinstance(step, int) else f".{step}"
-    message = wrong["msg"].removeprefix("Value error, ")
+    message = wrong["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
     return f"{key.lstrip('.') or 'top level'}: {message}"
 
 

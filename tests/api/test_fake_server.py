@@ -5,17 +5,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from server.models.registry import Registry
-from server.models.store import Store
-from server.settings import Settings
-
-from ..serving import RunningServer, add_fake_model, running_server
+from ..serving import RunningServer, add_fake_model, pull, running_server
 from ..waiting import wait_for
 
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0}
@@ -32,13 +27,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     pull(home, "slow", "late", "bomb", "broken")
     with running_server(home, slots="1", max_models="8") as running:
         yield running
-
-
-def pull(home: Path, *names: str) -> None:
-    registry = Registry.load(home / "models.yaml")
-    for name in names:
-        model, variants = registry.resolve(name)
-        Store(home).pull(model, variants[0], Settings(home=home))
 
 
 def users(server: RunningServer, model: str) -> int:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-import httpx
 import openai
 import pytest
 from openai import OpenAI
+from openai._types import RequestOptions
 from openai.types.chat import ChatCompletionUserMessageParam
 
-from ..serving import RunningServer
+from ..serving import RunningServer, running_server
 
 pytestmark = pytest.mark.real
 
@@ -123,9 +123,24 @@ def test_errors_are_typed(
         (b'{"model": "smollm2"}', "missing_required_parameter"),
     ],
 )
-def test_bodies_that_no_client_library_sends(real_server: RunningServer, content: bytes, code: str) -> None:
-    with real_server.client() as http:
-        answer = http.post("/v1/chat/completions", content=content, headers={"Content-Type": "application/json"})
-    assert answer.status_code == httpx.codes.BAD_REQUEST
-    assert answer.json()["error"]["code"] == code
-    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+def test_errors_of_hand_written_bodies_are_typed(client: OpenAI, content: bytes, code: str) -> None:
+    options: RequestOptions = {"headers": {"Content-Type": "application/json"}}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.post("/chat/completions", content=content, options=options, cast_to=object)
+    assert caught.value.code == code
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_a_model_that_still_loads_is_typed(real_server: RunningServer) -> None:
+    """The real model, whose load takes longer than no time at all, on a server that has not loaded it."""
+    with running_server(real_server.home) as server, OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        hasty = client.with_options(max_retries=0, default_headers={"Prefer": "wait=0"})
+        with pytest.raises(openai.InternalServerError, match="is loading") as caught:
+            hasty.chat.completions.create(model="smollm2", messages=[QUESTION])
+        assert caught.value.status_code == 503
+        assert caught.value.code == "model_loading"
+        assert int(caught.value.response.headers["retry-after"]) > 0
+        # The client tries again by itself, as the header tells it to.
+        patient = client.with_options(max_retries=5, default_headers={"Prefer": "wait=0"})
+        answer = patient.chat.completions.create(model="smollm2", messages=[QUESTION], max_tokens=2)
+        assert answer.choices[0].finish_reason == "length"

@@ -105,7 +105,7 @@ def test_a_model_of_the_overlay_may_take_the_name_of_an_alias(tmp_path: Path) ->
     ("text", "complaint"),
     [
         ("models: [", "is not valid YAML"),
-        ("models: 3", r"models: .*tuple"),
+        ("models: 3", r"models: .*list"),
         ("- a", "top level"),
         ("modles: []", "modles: Extra inputs"),
         (MINE.replace("licence", "license"), r"models\[mine\].licence: Field required.*license"),

@@ -1,0 +1,68 @@
+"""More requests than fit: what is refused, what waits, and what a stream says when its worker dies."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from ..serving import RunningServer, add_fake_model, pull, running_server
+from ..waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    home = tmp_path_factory.mktemp("home")
+    add_fake_model(home, "slow", step_seconds=0.02, answer_tokens=100_000)
+    add_fake_model(home, "other")
+    pull(home, "slow", "other")
+    with running_server(home, slots="2", max_queue="3", max_models="1") as running:
+        yield running
+
+
+def ask(server: RunningServer, model: str = "slow", tokens: int = 60, **more: object) -> httpx.Response:
+    with server.client() as http:
+        body = {"model": model, "prompt": "x", "max_tokens": tokens, "ignore_eos": True, **more}
+        return http.post("/v1/completions", json=body)
+
+
+def test_a_full_queue_refuses_and_the_rest_is_served(server: RunningServer) -> None:
+    assert ask(server, tokens=1).status_code == 200
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda _: ask(server), range(12)))
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) == 12 - 2 - 3
+    assert {answer.status_code for answer in answers} == {200, 429}
+    for answer in refused:
+        assert answer.json()["error"]["code"] == "queue_full"
+        assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_pool_whose_models_are_in_use_refuses(server: RunningServer) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        busy = threads.submit(ask, server, "slow", 100)
+        wait_for(lambda: any(r["users"] for r in server.residents()))
+        answer = ask(server, "other", 2)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "models_busy"
+        assert int(answer.headers["retry-after"]) > 0
+        assert busy.result().status_code == 200
+    assert ask(server, "other", 2).status_code == 200  # the idle one made room
+    assert [r["id"] for r in server.residents()] == ["other@weightless"]
+
+
+def test_a_stream_whose_worker_dies_ends_with_an_error_and_no_done(server: RunningServer) -> None:
+    body = {"model": "slow", "prompt": "x", "max_tokens": 1000, "ignore_eos": True, "stream": True}
+    with server.client() as http, http.stream("POST", "/v1/completions", json=body) as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        next(lines)
+        os.kill(next(r["pid"] for r in server.residents()), signal.SIGKILL)
+        *_, last = lines
+    error = json.loads(last.removeprefix("data: "))["error"]
+    assert error["code"] == "worker_died"
+    assert "SIGKILL" in error["message"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert ask(server, tokens=2).status_code == 200
