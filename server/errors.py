@@ -84,7 +84,7 @@ class ContextLengthExceeded(RequestError):
         return cls(
             f"This model's context length is {context_length} tokens. The prompt has {prompt_tokens} tokens{asked}."
             " Shorten the prompt or ask for fewer tokens.",
-            param="max_tokens" if max_tokens and prompt_tokens < context_length else "messages",
+            param="max_tokens" if max_tokens and prompt_tokens < context_length else None,
         )
 
 

@@ -52,9 +52,9 @@ class Settings(BaseSettings):
         default=None, description="threads of an engine; default: the physical cores this process may use"
     )
     slots: Annotated[int, Field(ge=1, le=256, description="sequences a model decodes at once")] = 8
-    context: Annotated[int, Field(ge=64)] | None = Field(
-        default=None, description="tokens a sequence may have; default: the model's own, at most 4096"
-    )
+    context: Annotated[
+        int, Field(ge=64, description="most tokens a sequence may have; a model's own limit may be lower")
+    ] = 4096
     prefill_ms: Annotated[float, Field(gt=0)] = Field(
         40.0,
         description="time a step may give to prompts while other sequences are decoding, in milliseconds",
@@ -63,10 +63,16 @@ class Settings(BaseSettings):
     max_queue: Annotated[int, Field(ge=1, description="requests that may wait for one model; more get 429")] = 256
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body")] = 4 * 1024 * 1024
     request_seconds: Annotated[float, Field(gt=0, description="time in which a request must have arrived whole")] = 30.0
+    stall_seconds: Annotated[float, Field(gt=0, description="time a client may leave its answer unread")] = 30.0
     load_timeout: Annotated[float, Field(gt=0, description="seconds a model may take to load")] = 600.0
     template_seconds: Annotated[float, Field(gt=0, description="deadline of one chat template")] = 1.2
-    shutdown_seconds: Annotated[float, Field(ge=0, description="grace for running streams at shutdown")] = 30.0
+    shutdown_seconds: Annotated[int, Field(ge=0, description="grace for running streams at shutdown")] = 30
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="verbosity of the log")
+
+    @property
+    def url(self) -> str:
+        """Where the server of these settings listens."""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
     @property
     def overlay(self) -> Path:

@@ -47,12 +47,21 @@ class Answer:
 
 
 async def deltas(services: Services, name: str, wait: float | None, prepare: Prepare) -> AsyncGenerator[Delta]:
-    """Load the model if need be, and generate what `prepare` makes of it. The model is in use until the stream ends."""
+    """Load the model if need be, and generate what `prepare` makes of it.
+
+    The model is in use until the last delta is there, and not until a slow reader has taken it.
+    """
+    last: Delta | None = None
     async with services.pool.lease(name, wait) as resident:
         request = await prepare(resident)
         async with aclosing(resident.generate(request)) as stream:
             async for delta in stream:
-                yield delta
+                if delta.finish:
+                    last = delta
+                else:
+                    yield delta
+    if last is not None:
+        yield last
 
 
 async def fold(stream: AsyncGenerator[Delta]) -> Answer:

@@ -132,7 +132,12 @@ class ChildProcess(asyncio.SubprocessProtocol, Generic[Incoming]):
         """The process has ended and every pipe is read to its end."""
         self._transport.close()  # it keeps a handle of the process until it is told
         self._ended.set()
-        self._on_end(ChildGone(self._nonsense or self._obituary()))
+        reason = self._nonsense or describe_exit(self._transport.get_returncode())
+        words = next((line.strip() for line in reversed(self._last_words) if line.strip()), "")
+        if words and self._transport.get_returncode():
+            # For the log only: the words may hold a prompt, and the reason goes to clients.
+            log.warning("%s: %s; its last words: %s", self.name, reason, words[:500])
+        self._on_end(ChildGone(reason))
 
     def _cut_messages(self) -> None:
         at = 0
@@ -146,14 +151,8 @@ class ChildProcess(asyncio.SubprocessProtocol, Generic[Incoming]):
             self._on_message(message)
         del self._buffer[:at]
 
-    def _obituary(self) -> str:
-        """How it ended, with the last thing it said."""
-        words = next((line.strip() for line in reversed(self._last_words) if line.strip()), "")
-        how = describe_exit(self._transport.get_returncode())
-        return f"{how} ({words[:200]})" if words else how
-
     def _hear(self, data: bytes) -> None:
-        """Keep the last lines for the obituary, and pass them to the log."""
+        """Keep the last lines for the log of a death, and pass them to the log."""
         for line in data.decode("utf-8", "replace").splitlines():
             self._last_words.append(line)
             log.debug("%s: %s", self.name, line)

@@ -142,11 +142,10 @@ def remove(name: Name) -> None:
     store = Store(settings.home)
     freed, found = 0, False
     for variant in variants:
-        manifest = store.manifest(model, variant)
-        if manifest is not None and manifest.files:
-            freed += store.remove(manifest)
-            found = True
         left = store.discard_partial(variant)
+        if store.recorded(model, variant):
+            freed += store.remove(model, variant)
+            found = True
         freed, found = freed + left, found or left > 0
     if not found:
         raise ModelNotPulled(f"Model '{name}' has no files here; 'cupola list --pulled' shows which models have.")

@@ -34,7 +34,7 @@ def ps(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
 
 def fetch(settings: Settings) -> list[dict[str, Any]]:
     """The server's list. Raises Unavailable where none listens."""
-    address = f"http://{settings.host}:{settings.port}"
+    address = settings.url
     try:
         # No proxy: the server is on this machine.
         with httpx.Client(trust_env=False, timeout=10) as client:

@@ -6,6 +6,7 @@ import sys
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
 
 import typer
 
@@ -33,7 +34,7 @@ def run(
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system message.")] = None,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always takes the likeliest token.")] = 0.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 1024,
+    max_tokens: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Longest answer, in tokens.")] = 1024,
     seed: Annotated[int | None, typer.Option(help="Makes an answer with a temperature repeatable.")] = None,
 ) -> None:
     """Ask a model, or talk to it. Ctrl-C stops an answer; Ctrl-D ends the conversation."""
@@ -51,7 +52,10 @@ def with_piped_text(prompt: str | None) -> str | None:
     """The prompt, with what was piped in behind it."""
     if sys.stdin.isatty():
         return prompt
-    piped = sys.stdin.read().strip()
+    try:
+        piped = sys.stdin.read().strip()
+    except UnicodeDecodeError:
+        raise InvalidValue("What was piped in is not UTF-8 text.") from None
     if not piped and prompt is None:
         raise InvalidValue("No prompt was given and nothing was piped in. Try: cupola run smollm2 'Hello'")
     return f"{prompt}\n\n{piped}" if prompt and piped else prompt or piped
@@ -85,7 +89,7 @@ class Conversation:
         body = ChatRequest.model_validate({**self.options, "messages": asked})
         answer = ""
         try:
-            async with aclosing(generate(self.services, body, "cli", None)) as stream:
+            async with aclosing(generate(self.services, body, f"cli-{uuid4().hex}", None)) as stream:
                 async for delta in stream:
                     answer += delta.text
                     sys.stdout.write(delta.text)

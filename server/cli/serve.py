@@ -43,14 +43,14 @@ def serve(
     announce(settings.host, bound, names[0] if names else "smollm2")
     config = uvicorn.Config(
         create_app(settings, names),
-        http=bounded(settings.request_seconds),
+        http=bounded(settings.request_seconds, settings.stall_seconds),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_seconds),
+        timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -108,8 +108,12 @@ class Engine:
         greedy = [row for row, sequence in enumerate(ready) if sequence.sampler.greedy]
         tokens = dict(zip(greedy, map(int, logits.argmax(greedy)), strict=True)) if greedy else {}
         for row, sequence in enumerate(ready):
-            token = tokens[row] if row in tokens else sequence.sampler.draw(logits.host([row])[0])
-            self._append(sequence, token, result)
+            try:
+                token = tokens[row] if row in tokens else sequence.sampler.draw(logits.host([row])[0])
+            except EngineFailed as error:
+                self._fail(sequence, error, result)
+            else:
+                self._append(sequence, token, result)
 
     def _append(self, sequence: Sequence, token: int, result: StepResult) -> None:
         sequence.sampler.accept(token)
@@ -121,10 +125,11 @@ class Engine:
             self.scheduler.remove(sequence)
 
     def _relieve(self, step: Step, result: StepResult) -> None:
-        """The cache is fuller than the books say: preempt, or give up the only sequence there is."""
-        slot = self.scheduler.preempt()
-        if slot is not None:
+        """The cache is fuller than the books say: empty what free slots keep, preempt, or give up the only sequence."""
+        slots = self.scheduler.relieve()
+        for slot in slots:
             self._runner.truncate(slot, 0)
+        if slots:
             return
         self._fail(step.chunks[0].sequence, EngineFailed("The KV cache has no room for this request."), result)
 

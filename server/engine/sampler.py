@@ -15,11 +15,13 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import EngineFailed
 from ..runners.base import FloatRows
 from ..types import SamplingParams
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
+COLDEST = 1e-30  # below it float32 divides by zero; every token but the best has weight 0 long before
 NUCLEUS_GUESS = 256  # tokens sorted at first for top_p; nearly always enough
 
 
@@ -52,8 +54,13 @@ class Sampler:
         return self._params.temperature == 0 and self._plain
 
     def draw(self, row: FloatRows) -> int:
-        """The next token for a row of logits [vocab_size]. The row is not changed."""
+        """The next token for a row of logits [vocab_size]. The row is not changed.
+
+        Raises EngineFailed for a row whose best logit is not a number: the model is broken, or its weights are.
+        """
         logits = row if self._plain else self._adjusted(row)
+        if not np.isfinite(logits.max()):
+            raise EngineFailed("The model computed logits that are not finite numbers.")
         if self._params.temperature == 0:
             return int(logits.argmax())
         ids, weights = self._truncated(logits)
@@ -88,7 +95,7 @@ class Sampler:
         """Token ids that stay (None: all of them, in order) and their weights, relative to the best token's."""
         params = self._params
         # Dividing the distance to the best token keeps tiny temperatures from overflowing.
-        scaled = (logits - logits.max()) / np.float32(params.temperature)
+        scaled = (logits - logits.max()) / np.float32(max(params.temperature, COLDEST))
         ids: Ids | None = None
         if 0 < params.top_k < len(scaled):
             ids = np.argpartition(scaled, -params.top_k)[-params.top_k :]

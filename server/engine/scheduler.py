@@ -61,6 +61,7 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of admission
         self._free = list(range(info.slots))  # least recently used first
+        self._steps = 0
         self._kept: dict[int, list[int]] = {slot: [] for slot in range(info.slots)}  # contents of free slots
 
     def add(self, sequence: Sequence) -> None:
@@ -76,10 +77,6 @@ class Scheduler:
             return
         self.running.remove(sequence)
         self._release(sequence, sequence.tokens[: sequence.computed])
-
-    def forget(self, slot: int) -> None:
-        """The engine lost the contents of a slot."""
-        self._kept[slot] = []
 
     def admit(self) -> Admission | None:
         """Seat the sequence at the head of the queue, if a slot and KV room are there."""
@@ -108,6 +105,16 @@ class Scheduler:
         self.waiting.appendleft(sequence)
         return slot
 
+    def relieve(self) -> list[int]:
+        """Slots to be emptied when the cache turned out full: all that are kept for reuse, else the newest one's."""
+        kept = [slot for slot, tokens in self._kept.items() if tokens]
+        for slot in kept:
+            self._kept[slot] = []
+        if kept:
+            return kept
+        preempted = self.preempt()
+        return [] if preempted is None else [preempted]
+
     def schedule(self, prefill_budget: int) -> Step:
         """The next step: one token of every decoding sequence, then chunks of prompts, about `prefill_budget` tokens.
 
@@ -127,14 +134,19 @@ class Scheduler:
 
     def _chunks(self, prefill_budget: int) -> list[Chunk]:
         decodes = [Chunk(s, 1) for s in self.running if s.pending == 1]
-        prompts = [s for s in self.running if s.pending > 1]
+        # Who waited longest for a chunk comes first: on a slow device a step has one to give.
+        prompts = sorted((s for s in self.running if s.pending > 1), key=lambda s: s.last_chunk)
         room = self._info.max_batch_tokens - len(decodes)
         budget = min(room, prefill_budget) if decodes else room
         grid = self._info.chunk_tokens
         shares = fair_shares(max(budget // grid, 1), [-(-len(s.tokens) // grid) - s.computed // grid for s in prompts])
         ends = [(s.computed // grid + share) * grid for s, share in zip(prompts, shares, strict=True)]
         counts = [min(end, len(s.tokens)) - s.computed for s, end in zip(prompts, ends, strict=True)]
-        return decodes + [Chunk(s, count) for s, count in zip(prompts, counts, strict=True) if count > 0]
+        chunks = [Chunk(s, count) for s, count in zip(prompts, counts, strict=True) if count > 0]
+        self._steps += 1
+        for chunk in chunks:
+            chunk.sequence.last_chunk = self._steps
+        return decodes + chunks
 
     def _contents(self) -> dict[int, list[int]]:
         """The tokens whose KV entries each slot holds."""
@@ -186,13 +198,10 @@ class Scheduler:
 
 
 def fair_shares(budget: int, needs: list[int]) -> list[int]:
-    """Divide `budget` chunks: nobody gets more than it needs, nor more than another who still needs some.
-
-    Smallest need first; what it leaves is divided among the rest.
-    """
+    """Divide `budget` chunks: one to each in turn, from the first, until nothing is left or nobody needs more."""
     shares = [0] * len(needs)
-    order = sorted(range(len(needs)), key=lambda i: needs[i])
-    for position, i in enumerate(order):
-        shares[i] = min(needs[i], budget // (len(order) - position))
-        budget -= shares[i]
+    while budget and (hungry := [i for i, need in enumerate(needs) if shares[i] < need]):
+        for i in hungry[:budget]:
+            shares[i] += 1
+        budget -= min(budget, len(hungry))
     return shares

@@ -21,6 +21,7 @@ class Sequence:
     computed: int = 0
     cached: int = 0  # tokens of the prompt that were not computed for this request
     started: bool = False
+    last_chunk: int = 0  # the step in which its prompt last got a chunk
     retries: int = field(default=0)
 
     @property

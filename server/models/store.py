@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from ..errors import HashMismatch
+from ..errors import HashMismatch, StorageFull
 from ..settings import Settings
 from .assembly import Assembly, as_promised
 from .download import Download, verified
@@ -28,6 +28,7 @@ from .progress import Progress, Report, ignore
 from .sources import connect
 from .spec import ModelSpec, Source, Variant
 
+_TRIES = 3  # of a pull whose blobs another process deletes
 _POLL = 0.2  # seconds between two looks at another process's download
 
 
@@ -90,19 +91,24 @@ class Store:
             with self._owning(partial, model.variant_id(variant), variant.size, progress):
                 manifest = self._current(model, variant) or self._fetch(model, variant, settings, partial, progress)
                 delete_tree(partial)
+                delete_tree(self.home / "views" / model.name / variant.name)  # of another or a damaged artifact
                 self.path(manifest)
+            with self._changing():
+                self._sweep()
         return manifest
 
-    def remove(self, manifest: Manifest) -> int:
-        """Delete a pulled variant and every blob that no other one uses. Returns the bytes freed."""
+    def recorded(self, model: ModelSpec, variant: Variant) -> bool:
+        """Whether a pull of this variant ended here once, though files of it may be gone since."""
+        return self._manifest_path(model.name, variant.name).exists()
+
+    def remove(self, model: ModelSpec, variant: Variant) -> int:
+        """Delete a pulled variant and every blob that nothing else uses. Returns the bytes freed."""
+        if not self.home.is_dir():
+            return 0
         with storage_errors(self.home), self._changing():
-            delete(self._manifest_path(manifest.model, manifest.variant))
-            delete_tree(self.home / "views" / manifest.model / manifest.variant)
-            used = {file.sha256 for other in self.installed() for file in other.files}
-            unused = {file.sha256: file.size for file in manifest.files if file.sha256 not in used}
-            for sha in unused:
-                delete(self._blob(sha))
-        return sum(unused.values())
+            delete(self._manifest_path(model.name, variant.name))
+            delete_tree(self.home / "views" / model.name / variant.name)
+            return self._sweep()
 
     def discard_partial(self, variant: Variant) -> int:
         """Delete what an unfinished pull left, unless a process is at it. Returns the bytes freed."""
@@ -116,6 +122,24 @@ class Store:
                     delete_tree(partial)
             except Timeout:
                 return 0
+            with self._changing():
+                return freed + self._sweep()
+
+    def _sweep(self) -> int:
+        """Delete blobs that no manifest names, unless a pull is under way somewhere. Returns the bytes freed.
+
+        The blobs are listed first: one that a pull brings later is not among them, and one that it brought before is
+        named by its manifest by the time its partial folder is gone. A pull that finds a blob gone fetches it again.
+        """
+        blobs = list((self.home / "blobs").glob("sha256-*"))
+        if any(path.is_dir() for path in (self.home / "partial").glob("*")):
+            return 0
+        records = filter(None, map(_read, (self.home / "manifests").glob("*/*.json")))
+        used = {self._blob(file.sha256) for manifest in records for file in manifest.files}
+        unused = [blob for blob in blobs if blob not in used]
+        freed = sum(blob.stat().st_size for blob in unused)
+        for blob in unused:
+            delete(blob)
         return freed
 
     def _current(self, model: ModelSpec, variant: Variant) -> Manifest | None:
@@ -135,7 +159,7 @@ class Store:
             listing = origin.list_files()
             files = as_promised(listing.files, variant.size, variant.sha256)
             assembly = Assembly(Download(origin, journal, progress, self._patience), journal, self._blob, progress)
-            while True:
+            for _ in range(_TRIES):
                 manifest = make_manifest(model, variant, assembly.bring(files), listing.commit)
                 with self._changing():
                     # A blob that was here before may have gone with another model meanwhile: then fetch it after all.
@@ -144,6 +168,7 @@ class Store:
                         private_folder(path.parent)
                         write_atomically(path, manifest.model_dump_json(indent=1))
                         return manifest
+        raise StorageFull(f"Files keep disappearing from {self.home / 'blobs'}; is another process deleting them?")
 
     @contextmanager
     def _owning(self, partial: Path, label: str, total: int | None, progress: Report) -> Iterator[None]:

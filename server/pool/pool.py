@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ..errors import LoadFailed, ModelLoading, ModelNotFound, ModelNotPulled, PoolFull
+from ..errors import LoadFailed, ModelLoading, ModelNotFound, ModelNotPulled, PoolFull, QueueFull
 from ..hardware.cpu import usable_cores
 from ..models.names import ModelName
 from ..models.registry import Registry
@@ -46,15 +46,24 @@ class Pool:
             )
         return spec, pulled[0]
 
+    def context_of(self, spec: ModelSpec, variant: Variant) -> int:
+        """Tokens a sequence of this variant may have, before an engine has said so."""
+        known = variant.context_length or spec.context_length
+        return min(known or self._settings.context, self._settings.context)
+
     def resident(self, spec: ModelSpec, variant: Variant) -> Resident | None:
         """The loaded or loading model, if it is."""
         return self._residents.get(spec.variant_id(variant))
 
     @asynccontextmanager
     async def lease(self, name: str, wait: float | None = None) -> AsyncIterator[Resident]:
-        """A loaded model, in use until the block ends. `wait` bounds the wait for a load, in seconds (None: wait)."""
+        """A loaded model, in use until the block ends. `wait` bounds the wait for a load, in seconds (None: wait).
+
+        Raises ModelNotFound, ModelNotPulled, PoolFull, QueueFull, ModelLoading and LoadFailed.
+        """
         spec, variant = self.find(name)
-        resident = await self._resident(spec, variant)
+        resident = self._resident(spec, variant)
+        self._admit(resident)
         resident.users += 1
         try:
             await self._await_load(resident, wait)
@@ -68,15 +77,24 @@ class Pool:
         residents, self._residents = self.residents, {}
         await asyncio.gather(*(resident.close() for resident in residents))
 
-    async def _resident(self, spec: ModelSpec, variant: Variant) -> Resident:
+    def _admit(self, resident: Resident) -> None:
+        """Whoever waits, for the load, the template or a slot, waits in one queue, and that is bounded."""
+        if resident.users >= self._settings.slots + self._settings.max_queue:
+            raise QueueFull(
+                f"{resident.spec.name}: {self._settings.max_queue} requests are waiting already. Try again shortly.",
+                retry_after=2,
+            )
+
+    def _resident(self, spec: ModelSpec, variant: Variant) -> Resident:
+        """The model, loading if it was not here. Not a coroutine: nobody may come between a look and a change."""
         key = spec.variant_id(variant)
         found = self._residents.get(key)
         if found is not None and found.usable:
             return found
-        evicted = [] if found is None else [self._residents.pop(key)]
+        evicted = [self._residents.pop(r.key) for r in self.residents if not r.usable]
         if len(self._residents) >= self._settings.max_models:
             evicted.append(self._make_room(key))
-        resident = self._residents[key] = Resident(spec, variant, self._settings.max_queue)
+        resident = self._residents[key] = Resident(spec, variant)
         resident.loading = asyncio.create_task(self._load(resident, evicted), name=f"load {key}")
         resident.loading.add_done_callback(_note_failure)
         return resident
@@ -98,7 +116,8 @@ class Pool:
             for old in evicted:
                 await old.close()
             began = time.monotonic()
-            await resident.load(self._message(resident), self._settings.load_timeout)
+            message = await asyncio.to_thread(self._message, resident)  # may copy files
+            await resident.load(message, self._settings.load_timeout)
             log.info("loaded %s in %.1f s", resident.key, time.monotonic() - began)
         except TimeoutError:
             raise LoadFailed(f"{resident.key} did not load within {self._settings.load_timeout:.0f} s.") from None
@@ -123,7 +142,7 @@ class Pool:
         placement = Placement(
             threads=settings.threads or usable_cores(),
             slots=settings.slots,
-            context=_least(settings.context, variant.context_length),
+            context=self.context_of(resident.spec, variant),
         )
         return Load(variant.backend, str(path) if path else None, placement, settings.prefill_ms / 1000)
 
@@ -132,7 +151,3 @@ def _note_failure(task: asyncio.Task[None]) -> None:
     """A load may fail when nobody waits for it any more; the log is then the only reader."""
     if not task.cancelled() and (error := task.exception()):
         log.warning("%s: %s", task.get_name(), error)
-
-
-def _least(*bounds: int | None) -> int | None:
-    return min((bound for bound in bounds if bound is not None), default=None)

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from ..errors import QueueFull
 from ..models.spec import ModelSpec, Variant
 from ..runners.base import RunnerInfo
 from ..types import Delta, Request
@@ -16,13 +15,12 @@ from ..worker.messages import Load, Ready
 class Resident:
     """A model that is loading or loaded. The pool is its only owner and counts its users."""
 
-    def __init__(self, spec: ModelSpec, variant: Variant, max_queue: int) -> None:
+    def __init__(self, spec: ModelSpec, variant: Variant) -> None:
         self.spec = spec
         self.variant = variant
         self.users = 0
         self.last_used = time.monotonic()
         self.loading: asyncio.Task[None] | None = None
-        self._max_queue = max_queue
         self._worker: Worker | None = None
         self._ready: Ready | None = None
 
@@ -39,8 +37,9 @@ class Resident:
 
     @property
     def usable(self) -> bool:
-        """False once the worker has died: the next request needs a new one."""
-        return self._worker is None or self._worker.alive
+        """False once the worker has died: the next request needs a new one. A load reports its own death."""
+        loading = self.loading is None or not self.loading.done()
+        return loading or self._worker is None or self._worker.alive
 
     @property
     def progress(self) -> float:
@@ -50,11 +49,6 @@ class Resident:
     @property
     def pid(self) -> int | None:
         return self._worker.pid if self._worker else None
-
-    @property
-    def active(self) -> int:
-        """Requests in the worker, waiting or running."""
-        return self._worker.users if self._worker else 0
 
     @property
     def ready(self) -> Ready:
@@ -78,12 +72,8 @@ class Resident:
                 await self._worker.close()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        """Deltas of a request. Raises QueueFull when as many requests wait as may."""
+        """Deltas of a request."""
         assert self._worker is not None
-        if self._worker.users >= self.info.slots + self._max_queue:
-            raise QueueFull(
-                f"{self.spec.name}: {self._max_queue} requests are waiting already. Try again shortly.", retry_after=2
-            )
         async with aclosing(self._worker.generate(request)) as deltas:
             async for delta in deltas:
                 yield delta

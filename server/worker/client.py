@@ -50,7 +50,7 @@ class Worker:
         self._child = child
         self._on_step = on_step
         self._mailboxes: dict[str, Mailbox] = {}
-        self._death: WorkerDied | None = None
+        self._death: str | None = None  # what to tell those who wait
         self._closing = False
         self.progress = 0.0
 
@@ -95,7 +95,7 @@ class Worker:
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Deltas of a request until the one with `finish`. Leaving early, however it comes, cancels the request."""
         if self._death is not None:
-            raise self._death
+            raise WorkerDied(self._death)
         mailbox = self._mailboxes[request.id] = Mailbox()
         self._child.send(Submit(request))
         finished = False
@@ -127,10 +127,10 @@ class Worker:
 
     def _mourn(self, gone: ChildGone) -> None:
         """The worker is gone: everybody who waits gets an error."""
-        self._death = WorkerDied(f"The engine ended during the request ({gone.reason}). Try again.")
+        self._death = f"The engine ended during the request ({gone.reason}). Try again."
         log.log(logging.DEBUG if self._closing else logging.WARNING, "%s: %s", self._child.name, gone.reason)
         for mailbox in self._mailboxes.values():
-            mailbox.fail(self._death)
+            mailbox.fail(WorkerDied(self._death))
 
     def _deliver(self, step: StepDone) -> None:
         for request_id, delta in step.deltas.items():

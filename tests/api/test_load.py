@@ -1,10 +1,14 @@
 """More requests than fit: what is refused, what waits, and what a stream says when its worker dies."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx
 import pytest
@@ -18,8 +22,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     home = tmp_path_factory.mktemp("home")
     add_fake_model(home, "slow", step_seconds=0.02, answer_tokens=100_000)
     add_fake_model(home, "other")
-    pull(home, "slow", "other")
-    with running_server(home, slots="2", max_queue="3", max_models="1") as running:
+    add_fake_model(home, "late", load_seconds=1.0)
+    pull(home, "slow", "other", "late")
+    with running_server(home, slots="2", max_queue="3", max_models="1", stall_seconds="1") as running:
         yield running
 
 
@@ -39,6 +44,39 @@ def test_a_full_queue_refuses_and_the_rest_is_served(server: RunningServer) -> N
     for answer in refused:
         assert answer.json()["error"]["code"] == "queue_full"
         assert int(answer.headers["retry-after"]) > 0
+
+
+def test_waiting_for_a_load_is_waiting_too(server: RunningServer) -> None:
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda _: ask(server, "late", 1), range(12)))
+    assert sum(answer.status_code == 429 for answer in answers) == 12 - 2 - 3
+    assert all(answer.elapsed.total_seconds() < 0.9 for answer in answers if answer.status_code == 429)
+
+
+def test_a_client_that_stops_reading_does_not_keep_its_model(server: RunningServer) -> None:
+    body = {"model": "other", "prompt": "x", "max_tokens": 1900, "ignore_eos": True, "stream": True}
+    raw = json.dumps(body).encode()
+    url = httpx.URL(server.url)
+    with closing(socket.socket()) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.connect((url.host, url.port or 80))
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(raw)}\r\n"
+        for _ in range(16):  # pipelined, so that their answers fill the buffers of the system
+            connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + raw)
+        stalled = time.monotonic() + 6
+        wait_for(lambda: time.monotonic() > stalled, seconds=10)
+        assert everything(connection).count(b"[DONE]") < 16, (
+            "the server went on with a client that had not read for 5 s"
+        )
+        wait_for(lambda: not any(r["users"] for r in server.residents()))
+
+
+def everything(connection: socket.socket) -> bytes:
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1 << 20):
+            parts.append(part)
+    return b"".join(parts)
 
 
 def test_a_pool_whose_models_are_in_use_refuses(server: RunningServer) -> None:

@@ -146,3 +146,23 @@ def test_a_prompt_that_cannot_be_is_refused_with_the_numbers() -> None:
         driver.submit("a", "x" * 20, SamplingParams(max_tokens=500))
     with pytest.raises(InvalidValue, match="no token 9999"):
         driver.submit("a", "x", SamplingParams(logit_bias={9999: 1.0}))
+
+
+class Broken(FakeRunner):
+    """A runner whose logits for one slot are no numbers."""
+
+    def forward(self, batch: Batch) -> ArrayLogits:
+        rows = super().forward(batch)
+        slots = [segment.slot for segment in batch for _ in segment.wanted]
+        whole = rows.host(range(len(slots))).copy()
+        whole[[slot == 1 for slot in slots]] = float("nan")
+        return ArrayLogits(whole)
+
+
+def test_logits_that_are_no_numbers_fail_their_own_sequence_alone() -> None:
+    driver = Driver(Broken(FakeOptions(context=512), Placement(threads=1, slots=2)))
+    for name in ("good", "bad"):
+        driver.submit(name, f"Hello {name}", SEEDED)
+    driver.run()
+    assert driver.finish.keys() == {"good"}
+    assert isinstance(driver.failures["bad"], EngineFailed)

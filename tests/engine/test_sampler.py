@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.sampler import Sampler
+from server.errors import EngineFailed
 from server.types import SamplingParams
 
 VOCABULARY = 50
@@ -96,3 +97,18 @@ def test_the_best_token_is_always_possible(temperature: float, top_p: float, top
     kept = np.arange(VOCABULARY) if ids is None else ids
     assert ROW.argmax() in kept
     assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 1e-30, 1e-50, 5e-324])
+def test_the_coldest_temperatures_take_the_best_token(temperature: float) -> None:
+    for more in ({}, {"min_p": 0.05}, {"top_p": 0.5}, {"top_k": 3}):
+        sampler = Sampler(SamplingParams(temperature=temperature, seed=1, **more), [1, 2], EOS)
+        assert sampler.draw(ROW) == ROW.argmax()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_that_is_no_number_is_an_error_of_its_own(value: float) -> None:
+    row = ROW.copy()
+    row[3] = value
+    with pytest.raises(EngineFailed, match="not finite"):
+        Sampler(SamplingParams(seed=1), [], EOS).draw(row)

@@ -119,7 +119,34 @@ def test_shares_are_fair(budget: int, needs: list[int]) -> None:
     assert sum(shares) == min(budget, sum(needs))
     for share, need in zip(shares, needs, strict=True):
         assert share <= need
-        assert share == need or all(other <= share + 1 for other in shares), "who still needs has no less than others"
+        assert share == need or all(other <= share + 1 for other in shares)
+
+
+def test_the_first_get_what_cannot_be_divided() -> None:
+    assert fair_shares(1, [60, 2]) == [1, 0]
+    assert fair_shares(3, [2, 60]) == [2, 1]
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one_on_a_slow_device() -> None:
+    """A step has one chunk to give: they take turns."""
+    runner = fake_runner(slots=3)
+    scheduler = Scheduler(runner.info)
+    decoding, long, short = (
+        make_sequence(Request(name, [1] * length, SamplingParams(max_tokens=5)), runner)
+        for name, length in (("decoding", 2), ("long", 480), ("short", 30))
+    )
+    for sequence in (decoding, long, short):
+        scheduler.add(sequence)
+        assert scheduler.admit()
+    decoding.computed = 1
+    order = []
+    while short.pending > 1 or long.pending > 1:
+        for chunk in scheduler.schedule(1).chunks:
+            if chunk.sequence is not decoding:
+                order.append(chunk.sequence.id)
+                chunk.sequence.computed += chunk.count
+    assert order.index("short") <= 1
+    assert order.count("long") == 15
 
 
 @given(TOKENS, TOKENS)

@@ -49,7 +49,6 @@ def test_the_context_length_of_a_gguf_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        gguf(number("llama.block_count", 4)),
         HEADER[:40],
         gguf(text("a") + struct.pack("<I", STRING) + struct.pack("<Q", 1 << 60)),
         gguf(text("a") + struct.pack("<IIQ", ARRAY, STRING, 1 << 60)),
@@ -58,9 +57,16 @@ def test_the_context_length_of_a_gguf_file(tmp_path: Path) -> None:
         b"GGUF",
     ],
 )
-def test_a_header_that_does_not_say_or_lies(tmp_path: Path, body: bytes) -> None:
+def test_a_header_that_lies_is_refused(tmp_path: Path, body: bytes) -> None:
     path = tmp_path / "a.gguf"
     path.write_bytes(body)
+    with pytest.raises(InvalidValue, match=r"a\.gguf is not a valid GGUF file: "):
+        context_length(path)
+
+
+def test_a_header_that_does_not_say(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(gguf(number("llama.block_count", 4)))
     assert context_length(path) is None
 
 

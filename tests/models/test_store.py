@@ -162,32 +162,80 @@ def test_removing_frees_what_nobody_else_uses(
     twin = make_model(variant, name="twin")
     source = HuggingFaceSource(repo=REPO, files=("tiny.gguf", "config.json"))
     both = make_model(Variant(name="both", format="onnx", source=source), name="both")
-    manifests = [store.pull(one, one.variants[0], settings) for one in (model, twin, both)]
+    models = (model, twin, both)
+    manifests = [store.pull(one, one.variants[0], settings) for one in models]
     assert len(files_of(store.home, "blobs")) == 2
     assert hub.bodies("/tiny.gguf") == len(WEIGHTS)  # three models, one download
 
-    assert store.remove(manifests[0]) == 0
-    assert store.remove(manifests[2]) == len(hub.repos[REPO]["config.json"])
+    assert store.remove(model, variant) == 0
+    assert store.remove(both, both.variants[0]) == len(hub.repos[REPO]["config.json"])
     assert store.path(manifests[1]).read_bytes() == WEIGHTS
     assert [manifest.model for manifest in store.installed()] == ["twin"]
-    assert store.remove(manifests[1]) == len(WEIGHTS)
+    assert store.remove(twin, variant) == len(WEIGHTS)
     assert files_of(store.home, "blobs") == files_of(store.home, "views") == files_of(store.home, "manifests") == []
 
 
 def test_a_blob_that_goes_while_it_is_counted_on_is_fetched_after_all(
     hub: Hub, store: Store, settings: Settings, model: ModelSpec, variant: Variant
 ) -> None:
-    first = store.pull(model, variant, settings)
+    store.pull(model, variant, settings)
     source = HuggingFaceSource(repo=REPO, files=("tiny.gguf", "config.json"))
     other = make_model(Variant(name="both", format="onnx", source=source), name="other")
 
     def remove_the_other(progress: Progress) -> None:
         if progress.file == "config.json" and store.manifest(model, variant):
-            store.remove(first)
+            store.remove(model, variant)
 
     manifest = store.pull(other, other.variants[0], settings, remove_the_other)
     assert store.manifest(model, variant) is None
     assert (store.path(manifest) / "tiny.gguf").read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("promised", [True, False])
+def test_a_damaged_blob_is_replaced_by_the_next_pull(
+    store: Store, settings: Settings, tmp_path: Path, promised: bool
+) -> None:
+    """Cut short by a failing disk: its name says what it was, and nothing may believe that."""
+    (tmp_path / "own.gguf").write_bytes(WEIGHTS)
+    sha256 = hashlib.sha256(WEIGHTS).hexdigest() if promised else None
+    source = FileSource(path=str(tmp_path / "own.gguf"))
+    one = make_model(Variant(name="v", format="gguf", source=source, sha256=sha256))
+    store.pull(one, one.variants[0], settings)
+    blob = files_of(store.home, "blobs")[0]
+    blob.chmod(0o600)
+    blob.write_bytes(b"oops")
+    assert store.manifest(one, one.variants[0]) is None
+    manifest = store.pull(one, one.variants[0], settings)
+    assert manifest.size == len(WEIGHTS)
+    assert store.path(manifest).read_bytes() == WEIGHTS
+    store.verify(manifest)
+
+
+def test_a_promise_about_one_file_is_not_dropped_for_several(hub: Hub, store: Store, settings: Settings) -> None:
+    source = HuggingFaceSource(repo=REPO, files=("tiny.gguf", "config.json"))
+    both = make_model(Variant(name="both", format="onnx", source=source, sha256="0" * 64))
+    with pytest.raises(HashMismatch, match="one file, and the source has 2"):
+        store.pull(both, both.variants[0], settings)
+
+
+def test_nothing_is_left_of_a_model_whose_source_changed(hub: Hub, store: Store, settings: Settings) -> None:
+    first = make_model(Variant(name="v", format="gguf", source=HuggingFaceSource(repo=REPO, files=("tiny.gguf",))))
+    second = make_model(Variant(name="v", format="gguf", source=HuggingFaceSource(repo=REPO, files=("config.json",))))
+    for model in (first, second):
+        manifest = store.pull(model, model.variants[0], settings)
+    assert [path.name for path in files_of(store.home, "blobs")] == [f"sha256-{manifest.files[0].sha256}"]
+    assert [path.name for path in files_of(store.home, "views")] == ["config.json"]
+
+
+def test_a_model_that_lost_a_file_can_be_removed(hub: Hub, store: Store, settings: Settings) -> None:
+    source = HuggingFaceSource(repo=REPO, files=("tiny.gguf", "config.json"))
+    both = make_model(Variant(name="both", format="onnx", source=source))
+    store.pull(both, both.variants[0], settings)
+    max(files_of(store.home, "blobs"), key=lambda path: path.stat().st_size).unlink()
+    assert store.manifest(both, both.variants[0]) is None
+    assert store.recorded(both, both.variants[0])
+    store.remove(both, both.variants[0])
+    assert files_of(store.home, "blobs") == files_of(store.home, "views") == files_of(store.home, "manifests") == []
 
 
 def test_a_fake_needs_no_files(store: Store, settings: Settings) -> None:

@@ -40,7 +40,7 @@ def describe(services: Services, spec: ModelSpec, variant: Variant) -> ModelBody
     manifest = services.store.manifest(spec, variant)
     resident = services.pool.resident(spec, variant)
     loaded = resident is not None and resident.state == "loaded"
-    context = resident.info.context_length if resident and loaded else variant.context_length or spec.context_length
+    context = resident.info.context_length if resident and loaded else services.pool.context_of(spec, variant)
     return ModelBody(
         id=spec.name,
         created=int(manifest.created.timestamp()) if manifest else 0,

@@ -25,9 +25,13 @@ class ChatMessage(BaseModel):
     role: Role
     content: Text | list[TextPart] | None = None
     name: Text | None = None
+    tool_calls: list[Any] | None = None
+    tool_call_id: Text | None = None
 
     @model_validator(mode="after")
     def _has_content(self) -> "ChatMessage":
+        if self.tool_calls or self.tool_call_id:
+            raise ValueError("tool_calls: this server cannot honour tools yet; leave them out")
         if self.content is None:
             raise ValueError(f"content: a {self.role} message needs text")
         return self
@@ -36,7 +40,8 @@ class ChatMessage(BaseModel):
         """The message as chat templates read it: role and text. Text parts stand on lines of their own."""
         text = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content or ())
         # Templates were written before OpenAI renamed the system role.
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+        role = "system" if self.role == "developer" else self.role
+        return {"role": role, "content": text} | ({"name": self.name} if self.name else {})
 
 
 class ChatRequest(GenerationRequest):

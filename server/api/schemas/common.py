@@ -1,8 +1,8 @@
 """Fields that chat and text completions share."""
 
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from ...errors import UnsupportedField
 from ...types import SamplingParams, Usage
@@ -53,7 +53,7 @@ class GenerationRequest(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=1_000_000, description="0 or -1: no limit")] | None = None
     min_p: Probability | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: Annotated[dict[str, Bias], Field(max_length=MAX_BIASES)] | None = None
@@ -73,6 +73,14 @@ class GenerationRequest(BaseModel):
         if biases and not all(key.isascii() and key.isdigit() and len(key) < 10 for key in biases):
             raise ValueError("keys must be token ids")
         return biases
+
+    @model_validator(mode="after")
+    def _fewer_at_least_than_at_most(self) -> Self:
+        if self.min_tokens and self.token_limit and self.min_tokens > self.token_limit:
+            raise ValueError(
+                f"min_tokens: {self.min_tokens} is more than the {self.token_limit} tokens asked for at most"
+            )
+        return self
 
     def refuse_unsupported(self) -> None:
         """Raise UnsupportedField for a field that was sent and cannot be honoured."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ...errors import SourceError, SourceNotFound
 from ..files import BLOCK
@@ -47,7 +48,16 @@ def open_file(path: Path, offset: int, etag: str | None) -> Iterator[ByteStream]
         current = f"{status.st_size}-{status.st_mtime_ns}"
         start = offset if offset <= status.st_size and etag in {None, current} else 0
         file.seek(start)
-        yield ByteStream(start, status.st_size, current, iter(lambda: file.read(BLOCK), b""))
+        yield ByteStream(start, status.st_size, current, _blocks(file, path))
+
+
+def _blocks(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    """The rest of a file. Its errors are the source's: the store would take them for its own."""
+    try:
+        while block := file.read(BLOCK):
+            yield block
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _remote(path: Path, name: str) -> RemoteFile:
