@@ -68,7 +68,7 @@ def wait_until_live(url: str) -> None:
         client.get(f"{url}/health/live").raise_for_status()
 
 
-def add_fake_model(home: Path, name: str, **options: Any) -> None:
+def add_fake_model(home: Path, name: str, sampling: dict[str, float] | None = None, **options: Any) -> None:
     """Put a fake model with `FakeOptions` into the overlay of a home; it is to be pulled like any other."""
     home.mkdir(parents=True, exist_ok=True)
     artifact = home / f"{name}.json"
@@ -76,7 +76,8 @@ def add_fake_model(home: Path, name: str, **options: Any) -> None:
     overlay = home / "models.yaml"
     content = yaml.safe_load(overlay.read_text()) if overlay.exists() else {"models": []}
     variant = {"name": "weightless", "format": "fake", "source": {"type": "file", "path": str(artifact)}}
-    content["models"].append({"name": name, "licence": "Apache-2.0", "context_length": 4096, "variants": [variant]})
+    entry = {"name": name, "licence": "Apache-2.0", "context_length": 4096, "variants": [variant]}
+    content["models"].append(entry | {"sampling": sampling or {}})
     overlay.write_text(yaml.safe_dump(content))
 
 

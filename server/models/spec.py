@@ -123,6 +123,16 @@ class Variant(_Spec):
         return self.sha256 is not None or self.format == "fake"
 
 
+class Sampling(_Spec):
+    """How a model is sampled where a request does not say; without an entry as OpenAI's API has it."""
+
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
+    min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)] = 1.0
+
+
 class ModelSpec(_Spec):
     """A model: what it is called, what it is for, and the artifacts it comes in, preferred ones first."""
 
@@ -137,6 +147,8 @@ class ModelSpec(_Spec):
     context_length: Annotated[int, Field(ge=1)]
     system: str | None = None
     """System message of a conversation that brings none, where that serves better than what the template puts there."""
+    sampling: Sampling = Sampling()
+    """What the model's makers advise."""
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -24,7 +24,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     add_fake_model(home, "late", load_seconds=3.0)
     add_fake_model(home, "bomb", chat_template=BOMB)
     add_fake_model(home, "broken", fail_load="The weights are bent.")
-    pull(home, "slow", "late", "bomb", "broken")
+    add_fake_model(home, "sure", {"temperature": 0})
+    pull(home, "slow", "late", "bomb", "broken", "sure")
     with running_server(home, slots="1", max_models="8") as running:
         yield running
 
@@ -54,6 +55,20 @@ def test_a_stream_has_the_shape_that_clients_rely_on(server: RunningServer) -> N
     assert all("usage" not in event for event in events(bare.text))
     assert events(counted.text)[-1]["choices"] == []
     assert events(counted.text)[-1]["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize(("route", "prompt"), [("chat/", {"messages": ASK["messages"]}), ("", {"prompt": "Hello"})])
+def test_what_a_request_leaves_out_is_as_the_makers_advise(
+    server: RunningServer, route: str, prompt: dict[str, Any]
+) -> None:
+    def answers(**said: float) -> set[str]:
+        body = {**prompt, "model": "sure", "max_tokens": 16, **said}
+        with server.client() as http:
+            choices = [http.post(f"/v1/{route}completions", json=body).json()["choices"][0] for _ in range(4)]
+        return {choice["text"] if "text" in choice else choice["message"]["content"] for choice in choices}
+
+    assert len(answers()) == 1
+    assert len(answers(temperature=1)) == 4
 
 
 def test_an_error_before_the_first_token_is_a_status(server: RunningServer) -> None:

@@ -47,7 +47,8 @@ def generate(services: Services, body: ChatRequest, request_id: str, wait: float
 
     async def prepare(resident: Resident) -> types.Request:
         prompt = await render(services, resident, body)
-        return types.Request(request_id, prompt, body.sampling(), cache_prompt=body.cache_prompt)
+        params = body.sampling(resident.spec.sampling)
+        return types.Request(request_id, prompt, params, cache_prompt=body.cache_prompt)
 
     return deltas(services, body.model, wait, prepare)
 

@@ -28,8 +28,9 @@ async def create_completion(
     body.refuse_unsupported()
     stamp = Stamp.new("cmpl", services, body.model)
 
-    async def prepare(_: Resident) -> types.Request:
-        return types.Request(stamp.id, body.single_prompt, body.sampling(), cache_prompt=body.cache_prompt)
+    async def prepare(resident: Resident) -> types.Request:
+        params = body.sampling(resident.spec.sampling)
+        return types.Request(stamp.id, body.single_prompt, params, cache_prompt=body.cache_prompt)
 
     stream = deltas(services, body.model, allowed_wait(prefer), prepare)
     if body.stream:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from ...errors import UnsupportedField
+from ...models.spec import Sampling
 from ...types import SamplingParams, Usage
 
 MAX_STOPS = 16
@@ -93,15 +94,15 @@ class GenerationRequest(BaseModel):
     def token_limit(self) -> int | None:
         return self.max_tokens
 
-    def sampling(self) -> SamplingParams:
-        """The parsed sampling parameters."""
+    def sampling(self, advised: Sampling) -> SamplingParams:
+        """The parsed sampling parameters; what the request leaves out is what the model's makers advise."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return SamplingParams(
-            temperature=_given(self.temperature, 1.0),
-            top_k=max(_given(self.top_k, 0), 0),
-            top_p=_given(self.top_p, 1.0),
-            min_p=_given(self.min_p, 0.0),
-            repetition_penalty=_given(self.repetition_penalty, 1.0),
+            temperature=_given(self.temperature, advised.temperature),
+            top_k=max(_given(self.top_k, advised.top_k), 0),
+            top_p=_given(self.top_p, advised.top_p),
+            min_p=_given(self.min_p, advised.min_p),
+            repetition_penalty=_given(self.repetition_penalty, advised.repetition_penalty),
             presence_penalty=_given(self.presence_penalty, 0.0),
             frequency_penalty=_given(self.frequency_penalty, 0.0),
             logit_bias={int(token): bias for token, bias in (self.logit_bias or {}).items()},
