@@ -3,26 +3,41 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet
+# ONNX Runtime for this device: cpu, cuda, openvino or qnn. Their wheels overwrite each other, so there is one.
+EXTRA ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
 
 .PHONY: run test setup setup-dev lint check bench schema clean
 
-run: setup
+# Wheels only, no compiler.
+run: $(VENV)/.run
 	$(BIN)/cupola pull smollm2
 	$(BIN)/cupola serve smollm2
 
 test: setup-dev
 	$(BIN)/python -m pytest
 
-# The llama extra builds llama.cpp from source: about four minutes on two cores, once; pip keeps the wheel.
-setup: $(VENV)/.run
+# Everything that this device can have: llama.cpp too, where a wheel of it or a compiler is there.
+setup: $(VENV)/.llama
 setup-dev: $(VENV)/.dev
 
 $(VENV)/.run: pyproject.toml | $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[llama]'
+	$(PIP) --editable '.[$(EXTRA)]'
 	@touch $@
 
+$(VENV)/.llama: $(VENV)/.run
+	@if $(PIP) --only-binary llama-cpp-python --editable '.[$(EXTRA),llama]' 2>/dev/null; then :; \
+	elif command -v cc >/dev/null && command -v c++ >/dev/null; then \
+	    echo 'Building llama.cpp from source: about four minutes on two cores, once; pip keeps the wheel.'; \
+	    $(PIP) --editable '.[$(EXTRA),llama]'; \
+	else \
+	    echo 'No C compiler, so llama.cpp is left out: GGUF models are served through ONNX Runtime.'; \
+	fi
+	@touch $@
+
+# The tests run every engine, so here llama.cpp has to be there.
 $(VENV)/.dev: pyproject.toml | $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[llama,dev]'
+	$(PIP) --editable '.[$(EXTRA),llama,dev]'
 	@touch $@ $(VENV)/.run
 
 $(VENV):

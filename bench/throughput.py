@@ -1,6 +1,6 @@
-"""Server throughput against the bare loop on the same GGUF: best of interleaved rounds, as ratios.
+"""Server throughput against the bare loop on the same artifact: best of interleaved rounds, as ratios.
 
-    make bench        or        python -P -m bench.throughput [--rounds 3] [--tokens 128] [--json]
+    python -P -m bench.throughput [--model smollm2@onnx-exact] [--rounds 3] [--tokens 128] [--json]   (make bench)
 
 The bare loop is `runner.forward` and argmax in a fresh process: no scheduler, no pipe, no HTTP. Both sides run the same
 prompts (prefill included, no prefix reuse), threads and token counts, greedily.
@@ -19,25 +19,23 @@ import httpx
 
 from bench import client
 from bench.workload import Workload
-from server.cli.models import ensure_pulled
-from server.models.registry import Registry
+from server.cli.choosing import open_chooser
+from server.cli.pull import ensure_pulled
 from server.models.store import Store
 from server.settings import Settings, load_settings
 
-MODEL = "smollm2"
-
 
 @contextmanager
-def server(settings: Settings, threads: int) -> Iterator[str]:
+def server(settings: Settings, model: str, threads: int) -> Iterator[str]:
     """A server process with the model loaded; its address."""
     environment = dict(os.environ) | {"CUPOLA_HOME": str(settings.home), "CUPOLA_THREADS": str(threads)}  # noqa: TID251
-    command = [sys.executable, "-P", "-m", "server", "serve", MODEL, "--port", "0", "--log-level", "warning"]
+    command = [sys.executable, "-P", "-m", "server", "serve", model, "--port", "0", "--log-level", "warning"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         url = next(word for word in process.stdout.readline().split() if word.startswith("http://"))
         with httpx.Client(base_url=url, trust_env=False, timeout=120) as http:
-            http.post("/v1/completions", json={"model": MODEL, "prompt": "Hello", "max_tokens": 4}).raise_for_status()
+            http.post("/v1/completions", json={"model": model, "prompt": "Hello", "max_tokens": 4}).raise_for_status()
         yield url
     finally:
         process.terminate()
@@ -52,45 +50,47 @@ def bare(backend: str, artifact: Path, workload: Workload) -> float:
     return float(result["tokens"] / result["seconds"])
 
 
-def served(url: str, workload: Workload) -> float:
+def served(url: str, model: str, workload: Workload) -> float:
     """Tokens per second as a client counts them."""
-    seconds, streams = client.run(url, MODEL, workload)
+    seconds, streams = client.run(url, model, workload)
     assert all(stream.tokens == workload.tokens for stream in streams), "a stream ended early"
     return workload.streams * workload.tokens / seconds
 
 
-def measure(settings: Settings, rounds: int, tokens: int, threads: int) -> list[dict[str, float]]:
+def measure(settings: Settings, model: str, rounds: int, tokens: int, threads: int) -> list[dict[str, float]]:
     """The best of the rounds for each number of streams; the two sides take turns."""
-    spec, variants = Registry.load(settings.overlay).resolve(MODEL)
-    manifest = Store(settings.home).manifest(spec, variants[0])
+    _, choices = open_chooser(settings).serving(model)
+    manifest, backend = choices[0].candidate.manifest, choices[0].variant.backend
     assert manifest is not None
     artifact = Store(settings.home).path(manifest)
     best: dict[int, dict[str, float]] = {}
-    with server(settings, threads) as url:
+    with server(settings, model, threads) as url:
         for _ in range(rounds):
             for streams in (1, 8):
                 workload = Workload(streams, tokens, threads)
                 row = best.setdefault(streams, {"streams": streams, "bare": 0.0, "served": 0.0})
-                row["bare"] = max(row["bare"], bare(variants[0].backend, artifact, workload))
-                row["served"] = max(row["served"], served(url, workload))
+                row["bare"] = max(row["bare"], bare(backend, artifact, workload))
+                row["served"] = max(row["served"], served(url, model, workload))
     return [row | {"ratio": row["served"] / row["bare"]} for row in best.values()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="smollm2", help="name, with @VARIANT or @ENGINE to choose one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     settings = load_settings()
-    ensure_pulled(settings, MODEL)
-    rows = measure(settings, arguments.rounds, arguments.tokens, arguments.threads)
+    model: str = arguments.model
+    ensure_pulled(settings, model)
+    rows = measure(settings, model, arguments.rounds, arguments.tokens, arguments.threads)
     if arguments.json:
         print(json.dumps(rows))
         return
     print(
-        f"{MODEL}, {arguments.threads} threads, {arguments.tokens} tokens a stream, best of {arguments.rounds} rounds"
+        f"{model}, {arguments.threads} threads, {arguments.tokens} tokens a stream, best of {arguments.rounds} rounds"
     )
     print(f"{'streams':>7} {'bare loop':>12} {'server':>12} {'ratio':>7}")
     for row in rows:

@@ -1,5 +1,6 @@
 """The composition root: every collaborator is made here, once, and closed in reverse order."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -9,8 +10,12 @@ from . import __version__
 from .api import cancel, errors
 from .api.limits import Border
 from .api.routes import chat, completions, health, models
+from .api.routes import system as system_routes
 from .api.services import Services
 from .chat.renderer import Renderer
+from .hardware.inventory import Inventory
+from .hardware.place import facts_of
+from .models.choice import Chooser, require_pulled
 from .models.registry import Registry
 from .models.store import Store
 from .pool.pool import Pool
@@ -28,13 +33,16 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
     async with AsyncExitStack() as stack:
         renderer = Renderer(settings)
         stack.push_async_callback(renderer.close)
-        pool = Pool(settings, registry, store)
+        inventory = Inventory(settings.home)
+        stack.push_async_callback(inventory.close)
+        _, system = await asyncio.gather(renderer.start(), inventory.system())
+        chooser = Chooser(registry, store, facts_of(system))
+        pool = Pool(settings, chooser, store)
         stack.push_async_callback(pool.close)
         preloads = Preloads(pool, preload)
         stack.push_async_callback(preloads.close)
-        await renderer.start()
         preloads.start()
-        yield Services(settings, registry, store, renderer, pool, preloads)
+        yield Services(settings, registry, store, renderer, chooser, pool, preloads, inventory)
 
 
 def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
@@ -57,14 +65,14 @@ def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
     errors.install(app)
     cancel.install(app)
     app.add_middleware(Border, max_body_bytes=settings.max_body_bytes, hosts={*LOCAL_NAMES, settings.host})
-    for module in (chat, completions, models, health):
+    for module in (chat, completions, models, system_routes, health):
         app.include_router(module.router)
     return app
 
 
 def require_known(settings: Settings, names: tuple[str, ...]) -> tuple[str, ...]:
     """The names, if each is a model whose files are here: a typing error shall stop the start, not a later request."""
-    pool = Pool(settings, Registry.load(settings.overlay), Store(settings.home))
+    registry, store = Registry.load(settings.overlay), Store(settings.home)
     for name in names:
-        pool.find(name)
+        require_pulled(registry, store, name)
     return names

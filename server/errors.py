@@ -17,9 +17,11 @@
     |  |- ModelLoading                    the wait that the client allowed is over
     |  |- QueueFull                  429  too many requests wait for this model
     |  |- PoolFull                        every loaded model is in use
+    |  |- NotEnoughMemory                 the model and its KV entries do not fit
     |  `- WorkerDied                      the worker process ended during the request
     |- LoadFailed                         the engine could not load the artifact
     |- EngineFailed                       the engine returned an error for a batch
+    |- ConversionFailed                   an artifact could not be made from another; nothing was left of it
     |- ConfigError                        a setting or models.yaml is wrong (exit status 78)
     `- SourceError                   502  a pull failed; nothing was left under a final name
        |- SourceNotFound                  the repository, package, file or revision does not exist
@@ -148,6 +150,10 @@ class PoolFull(Unavailable):
     code = "models_busy"
 
 
+class NotEnoughMemory(Unavailable):
+    code = "not_enough_memory"
+
+
 class WorkerDied(Unavailable):
     code = "worker_died"
 
@@ -158,6 +164,10 @@ class LoadFailed(CupolaError):
 
 class EngineFailed(CupolaError):
     code = "engine_failed"
+
+
+class ConversionFailed(CupolaError):
+    code = "conversion_failed"
 
 
 class ConfigError(CupolaError):

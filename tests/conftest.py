@@ -7,6 +7,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from converters.gguf_to_onnx import convert
 from server.models.registry import Registry
 from server.models.store import Store
 from server.settings import Settings
@@ -43,9 +44,31 @@ def real_model(real_home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_server(real_home: Path) -> Iterator[RunningServer]:
-    """A server over the real model, on a socket of its own; shared, so leave it as you found it."""
-    with running_server(real_home) as server:
+def real_folder(real_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model as an ONNX Runtime GenAI folder, converted here."""
+    folder = tmp_path_factory.mktemp("converted") / "smollm2"
+    convert(real_model, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def onnx_home() -> Path:
+    """Another home, whose default model was made ONNX by `cupola pull` as it is now."""
+    home = Path(platformdirs.user_cache_dir("cupola-tests-onnx"))
+    store, registry = Store(home), Registry.load()
+    model, variants = registry.resolve(f"{registry.default}@onnx-exact")
+    store.remove(model, variants[0])
+    store.pull(model, variants[0], Settings(home=home))
+    return home
+
+
+@pytest.fixture(scope="session", params=["llama", "onnx"])
+def real_server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    """A server over the real model on one of the engines; shared, so leave it as you found it."""
+    home: Path = request.getfixturevalue({"llama": "real_home", "onnx": "onnx_home"}[request.param])
+    with running_server(home) as server:
+        with server.client() as http:
+            assert http.get("/v1/models/smollm2").json()["engine"] == request.param
         yield server
 
 

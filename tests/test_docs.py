@@ -6,12 +6,12 @@ import pytest
 import typer
 from fastapi.routing import APIRoute
 
-from server.api.routes import chat, completions, health, models
+from server.api.routes import chat, completions, health, models, system
 from server.cli import app as command
 from server.settings import Settings
 
 DOCS = Path(__file__).parent.parent / "docs"
-ROUTES = [route.path for module in (chat, completions, health, models) for route in module.router.routes
+ROUTES = [route.path for module in (chat, completions, health, models, system) for route in module.router.routes
           if isinstance(route, APIRoute)]  # fmt: skip
 COMMANDS = sorted(typer.main.get_command(command).commands)  # type: ignore[attr-defined]
 

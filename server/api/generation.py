@@ -9,6 +9,7 @@ from typing import Self
 
 from .. import __version__
 from ..errors import InvalidValue
+from ..models.spec import Variant
 from ..pool.resident import Resident
 from ..types import Delta, FinishReason, Request, Usage
 from .services import Services
@@ -16,9 +17,9 @@ from .services import Services
 Prepare = Callable[[Resident], Awaitable[Request]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stamp:
-    """What every event of one answer carries."""
+    """What every event of one answer carries. The fingerprint changes once, if another variant than the best serves."""
 
     id: str
     created: int
@@ -33,8 +34,16 @@ class Stamp:
             id=f"{prefix}-{secrets.token_hex(12)}",
             created=int(datetime.now(UTC).timestamp()),
             model=spec.name,
-            fingerprint=f"cupola-{__version__}-{variant.name}",
+            fingerprint=_fingerprint(variant),
         )
+
+    def served_by(self, variant: Variant) -> None:
+        """Say which variant answers, before the first event is written."""
+        self.fingerprint = _fingerprint(variant)
+
+
+def _fingerprint(variant: Variant) -> str:
+    return f"cupola-{__version__}-{variant.name}"
 
 
 @dataclass(frozen=True, slots=True)

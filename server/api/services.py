@@ -7,6 +7,8 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from ..chat.renderer import Renderer
+from ..hardware.inventory import Inventory
+from ..models.choice import Chooser
 from ..models.registry import Registry
 from ..models.store import Store
 from ..pool.pool import Pool
@@ -20,8 +22,10 @@ class Services:
     registry: Registry
     store: Store
     renderer: Renderer
+    chooser: Chooser
     pool: Pool
     preloads: Preloads
+    inventory: Inventory
 
 
 def _services(connection: HTTPConnection) -> Services:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import cached_property
 from typing import TypeVar
 
 import msgspec
@@ -32,10 +33,17 @@ class TextEvents:
     _PLACE = "\ue000"  # a private-use character, which no name or id contains
 
     def __init__(self, event: Callable[[str], BaseModel]) -> None:
-        self._head, self._tail = encode(event(self._PLACE)).split(f'"{self._PLACE}"'.encode())
+        self._event = event
 
     def encode(self, text: str) -> bytes:
-        return self._head + msgspec.json.encode(text) + self._tail
+        head, tail = self._around
+        return head + msgspec.json.encode(text) + tail
+
+    @cached_property
+    def _around(self) -> tuple[bytes, bytes]:
+        """Made with the first text: only then is it known which variant answers."""
+        head, tail = encode(self._event(self._PLACE)).split(f'"{self._PLACE}"'.encode())
+        return head, tail
 
 
 class EventStream(Response):

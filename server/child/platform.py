@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asyncio import SubprocessTransport
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    import psutil
+else:
     import resource
 
 
@@ -31,6 +33,16 @@ def forbid_core_dumps() -> None:
     """A core file of a worker would hold prompts."""
     if sys.platform != "win32":
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def peak_memory() -> int:
+    """Bytes that this process held at its most."""
+    if sys.platform == "win32":
+        peak = int(psutil.Process().memory_info().peak_wset)
+    else:
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = used if sys.platform == "darwin" else used * 1024  # Linux counts kilobytes
+    return peak
 
 
 def kill(transport: "SubprocessTransport") -> None:

@@ -6,7 +6,7 @@ import typer
 
 from .. import __version__
 from ..errors import CupolaError
-from . import models, ps, run, serve
+from . import doctor, models, ps, pull, run, serve, tune
 
 app = typer.Typer(
     name="cupola",
@@ -30,8 +30,11 @@ def root(
 
 serve.register(app)
 run.register(app)
+pull.register(app)
 models.register(app)
 ps.register(app)
+doctor.register(app)
+tune.register(app)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`cupola pull list show rm add`: the models on this device and where they come from."""
+"""`cupola list show rm add`: the models on this device and where they come from."""
 
 import json
 from typing import Annotated, Any
@@ -7,21 +7,20 @@ import typer
 
 from ..errors import InvalidValue, ModelNotPulled
 from ..models.adopt import describe
-from ..models.manifest import Manifest
 from ..models.overlay import add_model
 from ..models.registry import Registry
-from ..models.spec import ModelSpec, Variant
+from ..models.spec import DerivedSource, ModelSpec, Variant
 from ..models.store import Store
-from ..settings import Settings, load_settings
-from .progress import megabytes, shown
+from ..settings import load_settings
+from .choosing import Name, described, open_chooser, ranked
+from .progress import megabytes
 
-Name = Annotated[str, typer.Argument(help="Name or alias, with @VARIANT or @ENGINE to choose one: smollm2@llama.")]
+_PULLED = {"created", "commit", "files", "derivation", "quality"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command(epilog="Examples: cupola pull smollm2 · cupola pull phi-4-mini@onnx-int4-cpu")(pull)
     app.command("list", epilog="Examples: cupola list · cupola list --pulled --json")(list_models)
     app.command(epilog="Examples: cupola show smollm2 · cupola show phi-4-mini@onnx --json")(show)
     app.command("rm", epilog="Examples: cupola rm smollm2 · cupola rm phi-4-mini@onnx")(remove)
@@ -30,43 +29,27 @@ def register(app: typer.Typer) -> None:
     )(add)
 
 
-def pull(name: Name) -> None:
-    """Download a model, or go on with a download that was interrupted."""
-    settings = load_settings()
-    model, variants = Registry.load(settings.overlay).resolve(name)
-    manifest = _pull(settings, model, variants[0])
-    typer.echo(f"{model.variant_id(variants[0])} is ready ({megabytes(manifest.size)}).")
-
-
-def ensure_pulled(settings: Settings, name: str) -> None:
-    """Pull the preferred variant of a model unless one that `name` admits is here."""
-    model, variants = Registry.load(settings.overlay).resolve(name)
-    store = Store(settings.home)
-    if not any(store.manifest(model, variant) for variant in variants):
-        _pull(settings, model, variants[0])
-
-
-def _pull(settings: Settings, model: ModelSpec, variant: Variant) -> Manifest:
-    with shown(model.name) as report:
-        return Store(settings.home).pull(model, variant, settings, report)
-
-
 def list_models(
     pulled: Annotated[bool, typer.Option("--pulled", help="Only what is on this device.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the models, their variants and which of them are on this device."""
+    """List the models, their variants and which of them are on this device.
+
+    What this device can make of them itself is listed once it is here; `cupola show` has all of it.
+    """
     settings = load_settings()
     registry, store = Registry.load(settings.overlay), Store(settings.home)
     rows = [_row(registry, store, model, variant) for model in registry.models for variant in model.variants]
-    rows = [row for row in rows if row["pulled"] or not pulled]
+    rows = [row for row in rows if row["pulled"] or not (pulled or row["derived"])]
     if as_json:
         typer.echo(json.dumps({"models": rows}, indent=2))
         return
     for before, row in zip([None, *rows], rows, strict=False):
         if before is None or before["name"] != row["name"]:
             typer.echo(f"{row['name']:<31} {', '.join(row['aliases']):<32} {row['licence']}".rstrip())
-        state = ", ".join(["pulled"] * row["pulled"] + ["unverified"] * (not row["verified"]))
+        state = ", ".join(
+            ["pulled"] * row["pulled"] + ["made here"] * row["derived"] + ["unverified"] * (not row["verified"])
+        )
         size = megabytes(row["size"]) if row["size"] else ""
         typer.echo(f"  {row['variant']:<20} {row['format']:<5} {row['quantization']:<8} {size:>9}  {state}".rstrip())
     if any(not row["verified"] for row in rows):
@@ -86,6 +69,7 @@ def _row(registry: Registry, store: Store, model: ModelSpec, variant: Variant) -
         "size": manifest.size if manifest else variant.size,
         "licence": model.licence,
         "pulled": manifest is not None,
+        "derived": isinstance(variant.source, DerivedSource),
         # Pulled or not, this says whether models.yaml promises the bytes or the source's own word was taken.
         "verified": variant.verified,
     }
@@ -97,8 +81,10 @@ def show(name: Name, as_json: AsJson = False) -> None:
     registry, store = Registry.load(settings.overlay), Store(settings.home)
     model, variants = registry.resolve(name)
     shown_variants = [_details(store, model, variant) for variant in variants]
+    _, choices = open_chooser(settings).ranking_with_sizes(name, settings.context, settings.slots)
     about = model.model_dump(mode="json", exclude={"variants", "aliases"})
     about |= {"aliases": list(registry.aliases(model)), "variants": shown_variants}
+    about |= {"ranking": [described(model, choice) for choice in choices]}
     if as_json:
         typer.echo(json.dumps(about, indent=2))
         return
@@ -108,6 +94,9 @@ def show(name: Name, as_json: AsJson = False) -> None:
         typer.echo(f"\n{variant.pop('id')}")
         for key, value in variant.items():
             typer.echo(f"  {key.replace('_', ' ').capitalize():<14}{_plain(value)}")
+    typer.echo("\nOn this device, best first")
+    for line in ranked(model, choices):
+        typer.echo(line)
 
 
 def _details(store: Store, model: ModelSpec, variant: Variant) -> dict[str, Any]:
@@ -116,7 +105,7 @@ def _details(store: Store, model: ModelSpec, variant: Variant) -> dict[str, Any]
         "id": model.variant_id(variant),
         **variant.model_dump(mode="json", exclude={"name"}, exclude_none=True),
         "verified": variant.verified,
-        "pulled": manifest.model_dump(mode="json", include={"created", "commit", "files"}) if manifest else None,
+        "pulled": manifest.model_dump(mode="json", include=_PULLED, exclude_none=True) if manifest else None,
     } | ({"path": str(store.path(manifest))} if manifest and manifest.files else {})
 
 
@@ -142,7 +131,7 @@ def remove(name: Name) -> None:
     store = Store(settings.home)
     freed, found = 0, False
     for variant in variants:
-        left = store.discard_partial(variant)
+        left = store.discard_partial(model, variant)
         if store.recorded(model, variant):
             freed += store.remove(model, variant)
             found = True

@@ -25,6 +25,8 @@ _WORDS: dict[Phase, str] = {
     "downloading": "Downloading",
     "verifying": "Verifying",
     "joining": "Joining",
+    "converting": "Converting",
+    "measuring": "Measuring quality of",
 }
 _LINE_SECONDS = 5.0
 

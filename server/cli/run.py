@@ -6,7 +6,6 @@ import sys
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import uuid4
 
 import typer
 
@@ -38,7 +37,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Makes an answer with a temperature repeatable.")] = None,
 ) -> None:
     """Ask a model, or talk to it. Ctrl-C stops an answer; Ctrl-D ends the conversation."""
-    from .models import ensure_pulled
+    from .pull import ensure_pulled
 
     settings = load_settings()
     question = with_piped_text(prompt)
@@ -82,6 +81,7 @@ class Conversation:
 
     async def ask(self, question: str) -> None:
         """Print the answer as it comes. An answer that was stopped or failed leaves the conversation as it was."""
+        from ..api.generation import Stamp
         from ..api.routes.chat import generate
         from ..api.schemas.chat import ChatRequest
 
@@ -89,7 +89,8 @@ class Conversation:
         body = ChatRequest.model_validate({**self.options, "messages": asked})
         answer = ""
         try:
-            async with aclosing(generate(self.services, body, f"cli-{uuid4().hex}", None)) as stream:
+            stamp = Stamp.new("cli", self.services, body.model)
+            async with aclosing(generate(self.services, body, stamp, None)) as stream:
                 async for delta in stream:
                     answer += delta.text
                     sys.stdout.write(delta.text)

@@ -154,7 +154,8 @@ def _segment(chunk: Chunk) -> Segment:
     assert sequence.slot is not None
     tokens = sequence.tokens[sequence.computed : sequence.computed + count]
     last = count == sequence.pending
-    return Segment(sequence.slot, tokens, sequence.computed, range(count - 1, count) if last else range(0))
+    wanted = range(count - 1, count) if last else range(0)
+    return Segment(sequence.slot, tokens, sequence.computed, wanted, sequence.longest)
 
 
 def make_sequence(request: Request, runner: ModelRunner) -> Sequence:

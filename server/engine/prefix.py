@@ -25,6 +25,16 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return bisect_left(range(longest), True, key=lambda n: a[: n + 1] != b[: n + 1])
 
 
+def reusable(reused: int, length: int, grid: int, least: int) -> int:
+    """How much of a common prefix to reuse so that the next chunk of a prompt of `length` has `least` tokens.
+
+    Chunks end at multiples of `grid`. One that would be as short without reuse, at the end of the prompt, may be.
+    """
+    start = reused // grid * grid
+    end = min(start + grid, length)
+    return max(start, min(reused, end - least))
+
+
 def choose_seat(
     prompt: Sequence[int], held: Mapping[int, Sequence[int]], free: Sequence[int], *, may_reuse: bool = True
 ) -> Seat:

@@ -7,10 +7,10 @@ again. The oldest running sequence is never preempted, so there is always progre
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..runners.base import RunnerInfo
-from .prefix import Seat, choose_seat
+from .prefix import Seat, choose_seat, reusable
 from .sequence import Sequence
 
 HEADROOM = 64  # KV room that a newcomer must find beyond its prompt, so that it is not preempted at once
@@ -156,7 +156,9 @@ class Scheduler:
     def _seats(self, sequence: Sequence) -> list[Seat]:
         """The best seat, then one that keeps nothing: reuse must never keep a sequence out for ever."""
         best = choose_seat(sequence.tokens, self._contents(), self._free, may_reuse=sequence.request.cache_prompt)
-        return [best, Seat(self._free[0], self._free[0], 0)]
+        info = self._info
+        reused = reusable(best.reused, len(sequence.tokens), info.chunk_tokens, info.least_chunk)
+        return [replace(best, reused=reused), Seat(self._free[0], self._free[0], 0)]
 
     def _take(self, sequence: Sequence, seat: Seat) -> None:
         self.waiting.popleft()

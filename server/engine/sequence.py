@@ -38,6 +38,12 @@ class Sequence:
         return len(self.tokens) - self.prompt_tokens
 
     @property
+    def longest(self) -> int:
+        """Tokens the sequence may come to have, prompt included."""
+        asked = self.request.params.max_tokens
+        return self.limit if asked is None else min(self.limit, self.prompt_tokens + asked)
+
+    @property
     def usage(self) -> Usage:
         return Usage(self.prompt_tokens, self.generated, self.cached)
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import InvalidValue
 from . import gguf
+from .footprint import parameters
 from .spec import FileSource, Format, HuggingFaceSource, ModelSpec, Source, Variant
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -28,7 +29,8 @@ def describe(target: str, name: str | None, pattern: str | None, context_length:
     path = Path(target).expanduser()
     if path.exists():
         source, files, found = _local(path.resolve())
-        return _entry(name or path.stem, source, files, context_length or found, licence)
+        entry = _entry(name or path.stem, source, files, context_length or found, licence)
+        return entry.model_copy(update={"parameters": parameters(path)}) if path.is_file() else entry
     if not _REPOSITORY.fullmatch(target):
         raise InvalidValue(f"'{target}' is neither a file or folder here nor a repository such as 'owner/model'.")
     refuse_pickle(pattern or "")

@@ -19,7 +19,10 @@ from ..errors import InvalidValue
 _MAGIC = b"GGUF"
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_MOST_KEYS, _MOST_TENSORS, _MOST_ELEMENTS = 1 << 14, 1 << 16, 1 << 21
+_LENGTH = struct.Struct("<Q")
+_MOST_KEYS, _MOST_TENSORS = 1 << 12, 1 << 14
+_MOST_ELEMENTS = 1 << 21  # of one array of numbers
+_MOST_STRINGS = 1 << 20  # in all arrays together; a vocabulary and its merges have 800,000 where there are most
 _LONGEST_KEY, _LONGEST_STRING = 1 << 12, 1 << 24
 _MOST_DIMENSIONS = 4
 _DEFAULT_ALIGNMENT = 32
@@ -116,6 +119,7 @@ class _Reader:
         self._path = path
         self._content = content
         self._at = 0
+        self._strings_read = 0
 
     def header(self) -> Gguf:
         if self._take(4) != _MAGIC:
@@ -154,7 +158,16 @@ class _Reader:
                     " download may be incomplete"
                 )
             placed[info.name] = TensorInfo(info.name, info.kind, info.shape, offset, info.size)
+        self._refuse_overlaps(placed)
         return placed
+
+    def _refuse_overlaps(self, placed: dict[str, TensorInfo]) -> None:
+        """Bytes that belong to two tensors would let a small file describe a huge model."""
+        end = 0
+        for info in sorted(placed.values(), key=lambda info: info.offset):
+            if info.offset < end:
+                raise self._bad(f"tensor {info.name!r} lies inside another")
+            end = info.offset + info.size
 
     def _tensor(self) -> TensorInfo:
         name = self._string(_LONGEST_KEY)
@@ -183,12 +196,27 @@ class _Reader:
         kind, count = self._scalar("I"), self._scalar("Q")
         self._bound("array elements", count, _MOST_ELEMENTS)
         if kind == _STRING:
-            self._need(count * 8)
-            return [self._string(_LONGEST_STRING) for _ in range(count)]
+            return self._strings(count)
         if kind not in _SCALARS:
             raise self._bad(f"an array of the unknown type {kind}")
         dtype = np.dtype(_SCALARS[kind]).newbyteorder("<")
         return np.frombuffer(self._take(count * dtype.itemsize), dtype).copy()
+
+    def _strings(self, count: int) -> list[str]:
+        """An array of strings, in a loop without calls: it is most of what a header has."""
+        self._strings_read += count
+        self._bound("strings in arrays", self._strings_read, _MOST_STRINGS)
+        self._need(count * _LENGTH.size)
+        found: list[str] = []
+        content, at, end = self._content, self._at, len(self._content)
+        for _ in range(count):
+            start = at + _LENGTH.size
+            at = start + _LENGTH.unpack_from(content, at)[0] if start <= end else start
+            if at > end or at - start > _LONGEST_STRING:
+                raise self._bad("a string in an array is too long; the download may be incomplete")
+            found.append(content[start:at].decode("utf-8", "replace"))
+        self._at = at
+        return found
 
     def _string(self, longest: int) -> str:
         length = self._scalar("Q")

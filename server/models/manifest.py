@@ -6,6 +6,7 @@ from hashlib import sha256
 from pydantic import BaseModel, ConfigDict
 
 from .. import __version__
+from .quality import Quality
 from .spec import Format, InnerPath, ModelSpec, Name, Sha256, Source, Variant
 
 
@@ -17,6 +18,21 @@ class StoredFile(BaseModel):
     name: InnerPath
     size: int
     sha256: Sha256
+
+
+class Derivation(BaseModel):
+    """How an artifact was made here from another one.
+
+    `rounded` of `tensors` matrices are not bit for bit those of the origin; `origin` and `digest` say which it was.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    origin: Name
+    digest: Sha256
+    rounded: int
+    tensors: int
+    notes: tuple[str, ...] = ()
 
 
 class Manifest(BaseModel):
@@ -32,6 +48,9 @@ class Manifest(BaseModel):
     source: Source | None = None
     commit: str | None = None
     files: tuple[StoredFile, ...] = ()
+    derivation: Derivation | None = None
+    quality: Quality | None = None
+    """Against the origin, measured when it was made; None for what was pulled."""
     created: datetime
     cupola_version: str
 
@@ -48,7 +67,12 @@ class Manifest(BaseModel):
 
 
 def make_manifest(
-    model: ModelSpec, variant: Variant, files: tuple[StoredFile, ...] = (), commit: str | None = None
+    model: ModelSpec,
+    variant: Variant,
+    files: tuple[StoredFile, ...] = (),
+    commit: str | None = None,
+    derivation: Derivation | None = None,
+    quality: Quality | None = None,
 ) -> Manifest:
     """The record of a pull that just ended."""
     return Manifest(
@@ -60,6 +84,8 @@ def make_manifest(
         source=variant.source,
         commit=commit,
         files=files,
+        derivation=derivation,
+        quality=quality,
         created=datetime.now(UTC),
         cupola_version=__version__,
     )

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Phase = Literal["waiting", "downloading", "verifying", "joining"]
+Phase = Literal["waiting", "downloading", "verifying", "joining", "converting", "measuring"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one file is. `waiting` means that another process is pulling it and these are its bytes."""
+    """How far one file is. `waiting` means that another process is pulling it and these are its bytes.
+
+    Of a conversion the bytes are those of its origin.
+    """
 
     file: str
     done: int

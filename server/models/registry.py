@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ..errors import ConfigError, ModelNotFound
 from .names import ModelName
 from .spec import BACKENDS, FileSource, ModelsFile, ModelSpec, Variant
+from .standard import with_standard_variants
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 
@@ -80,9 +81,10 @@ class Registry:
 
     def __init__(self, bundled: ModelsFile, overlay: ModelsFile = ModelsFile()) -> None:
         """Raises ConfigError where an alias of the overlay shadows a model's name or leads nowhere."""
-        self._models = {model.name: model for model in (*bundled.models, *overlay.models)}
-        self._aliases = {alias: name for alias, name in _aliases(bundled, self._models) if alias not in self._models}
-        for alias, name in _aliases(overlay, self._models):
+        listed = {model.name: model for model in (*bundled.models, *overlay.models)}
+        self._models = {name: with_standard_variants(model) for name, model in listed.items()}
+        self._aliases = {alias: name for alias, name in _aliases(bundled, listed) if alias not in listed}
+        for alias, name in _aliases(overlay, listed):
             if alias in self._models:
                 raise ConfigError(f"Alias '{alias}' is the name of a model; choose another alias in your models.yaml.")
             self._aliases[alias] = name

@@ -82,7 +82,34 @@ class FileSource(_Spec):
     """Absolute, or relative to the models.yaml it stands in."""
 
 
-Source = Annotated[HuggingFaceSource | PypiSource | FileSource, Field(discriminator="type")]
+class DerivedSource(_Spec):
+    """Made on this device, by a converter, from another variant of the same model."""
+
+    type: Literal["derived"] = "derived"
+    variant: Name
+    """The variant it is made from."""
+    converter: Literal["gguf-to-onnx", "gguf-to-gguf"] = "gguf-to-onnx"
+    precision: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=16)] = "exact"
+    """Of gguf-to-onnx: exact, int8, int4, fp16 or fp32. Of gguf-to-gguf: a type of llama.cpp such as q8_0 or q4_0."""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        known = PRECISIONS.get(self.converter)
+        if known is not None and self.precision not in known:
+            raise ValueError(f"precision '{self.precision}' is not one of {', '.join(known)}")
+        return self
+
+    @property
+    def lossy(self) -> bool:
+        """Whether quality was given away for speed or size: such a variant is used only where that was measured."""
+        return self.precision not in FAITHFUL
+
+
+PRECISIONS = {"gguf-to-onnx": ("exact", "int8", "int4", "fp16", "fp32")}
+FAITHFUL = frozenset({"exact", "int8", "fp16", "fp32", "q8_0", "f16", "bf16", "f32"})
+CONVERTED: dict[str, tuple[Format, Format]] = {"gguf-to-onnx": ("gguf", "onnx"), "gguf-to-gguf": ("gguf", "gguf")}
+
+Source = Annotated[HuggingFaceSource | PypiSource | FileSource | DerivedSource, Field(discriminator="type")]
 
 
 def _default_backend(validated: dict[str, Any]) -> str:
@@ -119,8 +146,13 @@ class Variant(_Spec):
 
     @property
     def verified(self) -> bool:
-        """Whether this file promises a hash. Otherwise the source's own word is taken when it is pulled."""
-        return self.sha256 is not None or self.format == "fake"
+        """Whether this file promises a hash, also that of what it is made from, or nothing is pulled at all."""
+        return self.sha256 is not None or self.format == "fake" or isinstance(self.source, DerivedSource)
+
+    @property
+    def lossy(self) -> bool:
+        """Whether it is made here at a precision that gives quality away."""
+        return isinstance(self.source, DerivedSource) and self.source.lossy
 
 
 class Sampling(_Spec):
@@ -155,7 +187,26 @@ class ModelSpec(_Spec):
     def _coherent(self) -> Self:
         _refuse_twice("variant", [variant.name for variant in self.variants])
         _refuse_twice("alias", [self.name, *self.aliases])
+        for variant in self.variants:
+            if isinstance(variant.source, DerivedSource):
+                self._check_derived(variant, variant.source)
         return self
+
+    def _check_derived(self, variant: Variant, source: DerivedSource) -> None:
+        origin = next((other for other in self.variants if other.name == source.variant), None)
+        if origin is None or isinstance(origin.source, DerivedSource):
+            raise ValueError(f"variant '{variant.name}' is derived from '{source.variant}', which is no pulled variant")
+        if CONVERTED[source.converter] != (origin.format, variant.format):
+            raise ValueError(
+                f"variant '{variant.name}': {source.converter} does not make {variant.format} of {origin.format}"
+            )
+
+    def origin(self, variant: Variant) -> Variant | None:
+        """The variant that this one is made from; None if it is pulled as it is."""
+        source = variant.source
+        if not isinstance(source, DerivedSource):
+            return None
+        return next(other for other in self.variants if other.name == source.variant)
 
     def variant_id(self, variant: Variant) -> str:
         """The name that asks for exactly this variant."""

@@ -19,14 +19,15 @@ from pydantic import ValidationError
 from ..errors import HashMismatch, StorageFull
 from ..settings import Settings
 from .assembly import Assembly, as_promised
+from .conversion import make
 from .download import Download, verified
-from .files import delete, delete_tree, place, private_folder, storage_errors, write_atomically
+from .files import delete, delete_tree, place, private_folder, publish, storage_errors, write_atomically
 from .journal import Journal
-from .manifest import Manifest, make_manifest
+from .manifest import Derivation, Manifest, StoredFile, make_manifest
 from .patience import Patience
 from .progress import Progress, Report, ignore
 from .sources import connect
-from .spec import ModelSpec, Source, Variant
+from .spec import DerivedSource, ModelSpec, Variant
 
 _TRIES = 3  # of a pull whose blobs another process deletes
 _POLL = 0.2  # seconds between two looks at another process's download
@@ -79,17 +80,24 @@ class Store:
     def pull(self, model: ModelSpec, variant: Variant, settings: Settings, progress: Report = ignore) -> Manifest:
         """Bring a variant into the store, or return at once if it is there as models.yaml describes it.
 
-        Resumes what an earlier pull left; waits for another process that is at it. Raises SourceError and its kinds.
+        Resumes what an earlier pull left; waits for another process that is at it. A derived variant is made here, once
+        the one it is made from was pulled. Raises SourceError and its kinds, and ConversionFailed.
         """
         if variant.source is None:
             return make_manifest(model, variant)
         if present := self._current(model, variant):
-            self.discard_partial(variant)  # of a process that was killed right after it wrote the manifest
+            self.discard_partial(model, variant)  # of a process that was killed right after it wrote the manifest
             return present
+        origin = model.origin(variant)
+        base = self.pull(model, origin, settings, progress) if origin else None
         with storage_errors(self.home):
-            partial = private_folder(self._partial(variant.source))
+            partial = private_folder(self._partial(model, variant))
             with self._owning(partial, model.variant_id(variant), variant.size, progress):
-                manifest = self._current(model, variant) or self._fetch(model, variant, settings, partial, progress)
+                manifest = self._current(model, variant)
+                if manifest is None and base is not None:
+                    manifest = self._make(model, variant, base, partial, progress)
+                elif manifest is None:
+                    manifest = self._fetch(model, variant, settings, partial, progress)
                 delete_tree(partial)
                 delete_tree(self.home / "views" / model.name / variant.name)  # of another or a damaged artifact
                 self.path(manifest)
@@ -110,10 +118,10 @@ class Store:
             delete_tree(self.home / "views" / model.name / variant.name)
             return self._sweep()
 
-    def discard_partial(self, variant: Variant) -> int:
+    def discard_partial(self, model: ModelSpec, variant: Variant) -> int:
         """Delete what an unfinished pull left, unless a process is at it. Returns the bytes freed."""
-        partial = self._partial(variant.source) if variant.source else None
-        if partial is None or not partial.is_dir():
+        partial = self._partial(model, variant)
+        if not partial.is_dir():
             return 0
         with storage_errors(self.home):
             try:
@@ -145,10 +153,47 @@ class Store:
     def _current(self, model: ModelSpec, variant: Variant) -> Manifest | None:
         """The manifest, if it is of the artifact that models.yaml describes now."""
         manifest = self.manifest(model, variant)
-        if manifest is None or manifest.source == variant.source:
-            return manifest
+        if manifest is None:
+            return None
+        if manifest.source == variant.source:
+            return manifest if self._from_current_origin(model, variant, manifest) else None
         promised = variant.sha256 is not None and [file.sha256 for file in manifest.files] == [variant.sha256]
         return manifest if promised else None
+
+    def _from_current_origin(self, model: ModelSpec, variant: Variant, manifest: Manifest) -> bool:
+        """Whether a derived artifact was made from what its origin is now; an origin that is gone changes nothing."""
+        origin = model.origin(variant)
+        if origin is None or self.manifest(model, origin) is None:
+            return True
+        base = self._current(model, origin)
+        return base is not None and manifest.derivation is not None and manifest.derivation.digest == base.digest
+
+    def _make(self, model: ModelSpec, variant: Variant, base: Manifest, partial: Path, progress: Report) -> Manifest:
+        """Convert into the partial folder, then move file by file into the blobs; the manifest comes last."""
+        assert isinstance(variant.source, DerivedSource)
+        private_folder(self.home / "blobs")
+        delete_tree(partial / "made")  # by a process that was killed
+        made = make(variant.source, self.path(base), partial / "made", base, progress)
+        files = tuple(self._keep(path, name, progress) for name, path in made.files)
+        derivation = Derivation(
+            origin=base.variant, digest=base.digest, rounded=made.rounded, tensors=made.tensors, notes=made.notes
+        )
+        manifest = make_manifest(model, variant, files, derivation=derivation, quality=made.quality)
+        with self._changing():
+            self._record(manifest)
+        return manifest
+
+    def _keep(self, path: Path, name: str, progress: Report) -> StoredFile:
+        """Move one file into the blobs, under its hash."""
+        size = path.stat().st_size
+        digest = verified(path, name, None, progress)
+        publish(path, self._blob(digest))
+        return StoredFile(name=name, size=size, sha256=digest)
+
+    def _record(self, manifest: Manifest) -> None:
+        path = self._manifest_path(manifest.model, manifest.variant)
+        private_folder(path.parent)
+        write_atomically(path, manifest.model_dump_json(indent=1))
 
     def _fetch(
         self, model: ModelSpec, variant: Variant, settings: Settings, partial: Path, progress: Report
@@ -164,9 +209,7 @@ class Store:
                 with self._changing():
                     # A blob that was here before may have gone with another model meanwhile: then fetch it after all.
                     if self._whole(manifest):
-                        path = self._manifest_path(model.name, variant.name)
-                        private_folder(path.parent)
-                        write_atomically(path, manifest.model_dump_json(indent=1))
+                        self._record(manifest)
                         return manifest
         raise StorageFull(f"Files keep disappearing from {self.home / 'blobs'}; is another process deleting them?")
 
@@ -201,9 +244,14 @@ class Store:
     def _manifest_path(self, model: str, variant: str) -> Path:
         return self.home / "manifests" / model / f"{variant}.json"
 
-    def _partial(self, source: Source) -> Path:
-        """Where a source is fetched to: by its content, so that two names for one source share a download."""
-        return self.home / "partial" / sha256(source.model_dump_json().encode()).hexdigest()[:16]
+    def _partial(self, model: ModelSpec, variant: Variant) -> Path:
+        """Where a source is fetched to: by its content, so that two names for one source share a download.
+
+        What is made here says its origin by a name inside the model, so there the model counts too.
+        """
+        content = variant.source.model_dump_json() if variant.source else ""
+        owner = model.name if isinstance(variant.source, DerivedSource) else ""
+        return self.home / "partial" / sha256(f"{owner}{content}".encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> Manifest | None:

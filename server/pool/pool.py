@@ -1,4 +1,7 @@
-"""The loaded models: each loads on first use, once for all who wait; a dead worker is replaced on the next use."""
+"""The loaded models: each loads on first use, once for all who wait; a dead worker is replaced on the next use.
+
+Of the variants that are here the best one is tried first; where it cannot be loaded, the next.
+"""
 
 import asyncio
 import logging
@@ -6,45 +9,45 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ..errors import LoadFailed, ModelLoading, ModelNotFound, ModelNotPulled, PoolFull, QueueFull
+from ..errors import LoadFailed, ModelLoading, NotEnoughMemory, PoolFull, QueueFull
 from ..hardware.cpu import usable_cores
-from ..models.names import ModelName
-from ..models.registry import Registry
+from ..hardware.memory import usable_bytes
+from ..models.choice import Chooser
+from ..models.select import Choice
 from ..models.spec import ModelSpec, Variant
 from ..models.store import Store
 from ..runners.base import Placement
 from ..settings import Settings
 from ..worker.messages import Load
 from .eviction import Candidate, choose_victim
-from .resident import Resident
+from .resident import Resident, resident_key
 
 log = logging.getLogger(__name__)
+
+FAILURE_SECONDS = 60.0  # for which a variant that could not be loaded stands behind the others
 
 
 class Pool:
     """Owns every worker. Used by the event loop only, so its table needs no lock."""
 
-    def __init__(self, settings: Settings, registry: Registry, store: Store) -> None:
+    def __init__(self, settings: Settings, chooser: Chooser, store: Store) -> None:
         self._settings = settings
-        self._registry = registry
+        self._chooser = chooser
         self._store = store
         self._residents: dict[str, Resident] = {}
+        self._failures: dict[str, float] = {}  # when a load failed, by key
 
     @property
     def residents(self) -> list[Resident]:
         return list(self._residents.values())
 
     def find(self, name: str) -> tuple[ModelSpec, Variant]:
-        """The model of `name` and the variant that would serve it. Raises ModelNotFound and ModelNotPulled."""
-        spec, variants = self._registry.resolve(name)
-        if ModelName.parse(name).adapter:
-            raise ModelNotFound(f"'{name}': {spec.name} has no such adapter.", param="model")
-        pulled = [variant for variant in variants if self._store.manifest(spec, variant)]
-        if not pulled:
-            raise ModelNotPulled(
-                f"Model '{name}' is known but its files are not here. Get them with: cupola pull {name}", param="model"
-            )
-        return spec, pulled[0]
+        """The model of `name` and the variant that would serve it.
+
+        Raises ModelNotFound, ModelNotPulled, and LoadFailed where nothing that is here can run here.
+        """
+        spec, choices = self._choices(name)
+        return spec, choices[0].variant
 
     def context_of(self, spec: ModelSpec, variant: Variant) -> int:
         """Tokens a sequence of this variant may have, before an engine has said so."""
@@ -53,24 +56,54 @@ class Pool:
 
     def resident(self, spec: ModelSpec, variant: Variant) -> Resident | None:
         """The loaded or loading model, if it is."""
-        return self._residents.get(spec.variant_id(variant))
+        return self._residents.get(resident_key(spec, variant))
 
     @asynccontextmanager
     async def lease(self, name: str, wait: float | None = None) -> AsyncIterator[Resident]:
         """A loaded model, in use until the block ends. `wait` bounds the wait for a load, in seconds (None: wait).
 
-        Raises ModelNotFound, ModelNotPulled, PoolFull, QueueFull, ModelLoading and LoadFailed.
+        Raises ModelNotFound, ModelNotPulled, PoolFull, QueueFull, ModelLoading, NotEnoughMemory and LoadFailed.
         """
-        spec, variant = self.find(name)
-        resident = self._resident(spec, variant)
-        self._admit(resident)
-        resident.users += 1
+        resident = await self._loaded(name, wait)
         try:
-            await self._await_load(resident, wait)
             yield resident
         finally:
-            resident.users -= 1
-            resident.last_used = time.monotonic()
+            self._leave(resident)
+
+    async def _loaded(self, name: str, wait: float | None) -> Resident:
+        """The best variant that loads, with its user counted."""
+        deadline = None if wait is None else time.monotonic() + wait
+        spec, choices = self._choices(name)
+        for choice in choices:
+            resident = self._resident(spec, choice)
+            self._admit(resident)
+            resident.users += 1
+            try:
+                await self._await_load(resident, deadline)
+            except (LoadFailed, NotEnoughMemory) as error:
+                self._leave(resident)
+                self._failures[resident.key] = time.monotonic()
+                if choice is choices[-1]:
+                    raise
+                log.warning("%s: %s Trying the next variant.", resident.key, error)
+            except BaseException:
+                self._leave(resident)
+                raise
+            else:
+                return resident
+        raise AssertionError("there is always a choice")
+
+    def _leave(self, resident: Resident) -> None:
+        resident.users -= 1
+        resident.last_used = time.monotonic()
+
+    def _choices(self, name: str) -> tuple[ModelSpec, list[Choice]]:
+        """What may serve `name`, best first; what could not be loaded a moment ago comes last."""
+        spec, choices = self._chooser.serving(name)
+        return spec, sorted(choices, key=lambda choice: self._failed(resident_key(spec, choice.variant)))
+
+    def _failed(self, key: str) -> bool:
+        return time.monotonic() - self._failures.get(key, float("-inf")) < FAILURE_SECONDS
 
     async def close(self) -> None:
         """Unload everything."""
@@ -85,16 +118,16 @@ class Pool:
                 retry_after=2,
             )
 
-    def _resident(self, spec: ModelSpec, variant: Variant) -> Resident:
+    def _resident(self, spec: ModelSpec, choice: Choice) -> Resident:
         """The model, loading if it was not here. Not a coroutine: nobody may come between a look and a change."""
-        key = spec.variant_id(variant)
+        key = resident_key(spec, choice.variant)
         found = self._residents.get(key)
         if found is not None and found.usable:
             return found
         evicted = [self._residents.pop(r.key) for r in self.residents if not r.usable]
         if len(self._residents) >= self._settings.max_models:
             evicted.append(self._make_room(key))
-        resident = self._residents[key] = Resident(spec, variant)
+        resident = self._residents[key] = Resident(spec, choice)
         resident.loading = asyncio.create_task(self._load(resident, evicted), name=f"load {key}")
         resident.loading.add_done_callback(_note_failure)
         return resident
@@ -116,6 +149,7 @@ class Pool:
             for old in evicted:
                 await old.close()
             began = time.monotonic()
+            await asyncio.to_thread(self._refuse_oversized, resident)
             message = await asyncio.to_thread(self._message, resident)  # may copy files
             await resident.load(message, self._settings.load_timeout)
             log.info("loaded %s in %.1f s", resident.key, time.monotonic() - began)
@@ -125,8 +159,9 @@ class Pool:
             if resident.state != "loaded" and self._residents.get(resident.key) is resident:
                 del self._residents[resident.key]
 
-    async def _await_load(self, resident: Resident, wait: float | None) -> None:
+    async def _await_load(self, resident: Resident, deadline: float | None) -> None:
         assert resident.loading is not None
+        wait = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             # The load goes on when one of those who wait for it leaves.
             await asyncio.wait_for(asyncio.shield(resident.loading), wait)
@@ -135,16 +170,31 @@ class Pool:
                 f"{resident.spec.name} is loading, {resident.progress:.0%} done. Try again shortly.", retry_after=2
             ) from None
 
+    def _refuse_oversized(self, resident: Resident) -> None:
+        """Raises NotEnoughMemory: an engine that runs out of it is killed, or takes the device down with it."""
+        settings = self._settings
+        context = self.context_of(resident.spec, resident.variant)
+        needs = self._chooser.sized(resident.spec, resident.choice.candidate, context, settings.slots).needs
+        free = usable_bytes() if resident.choice.device == "cpu" else None
+        if needs is not None and free is not None and needs > free:
+            asked = f"{settings.slots} slots and {context} tokens of context"
+            raise NotEnoughMemory(
+                f"{resident.key} needs {needs:,} bytes with KV entries for {asked}; {free:,} are free."
+                f" Lower CUPOLA_CONTEXT or CUPOLA_SLOTS, or choose a smaller variant: cupola show {resident.spec.name}"
+            )
+
     def _message(self, resident: Resident) -> Load:
-        settings, variant = self._settings, resident.variant
-        manifest = self._store.manifest(resident.spec, variant)
+        settings, choice = self._settings, resident.choice
+        manifest, measured = choice.candidate.manifest, choice.measurement
         path = self._store.path(manifest) if manifest and manifest.files else None
         placement = Placement(
-            threads=settings.threads or usable_cores(),
+            threads=settings.threads or (measured.threads if measured else usable_cores()),
             slots=settings.slots,
-            context=self.context_of(resident.spec, variant),
+            spin=measured.spin if measured else True,
+            context=self.context_of(resident.spec, choice.variant),
+            device=choice.device or "cpu",
         )
-        return Load(variant.backend, str(path) if path else None, placement, settings.prefill_ms / 1000)
+        return Load(choice.variant.backend, str(path) if path else None, placement, settings.prefill_ms / 1000)
 
 
 def _note_failure(task: asyncio.Task[None]) -> None:

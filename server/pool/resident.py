@@ -5,19 +5,26 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from ..models.spec import ModelSpec, Variant
+from ..models.select import Choice
+from ..models.spec import BACKENDS, ModelSpec, Variant
 from ..runners.base import RunnerInfo
 from ..types import Delta, Request
 from ..worker.client import Worker
 from ..worker.messages import Load, Ready
 
 
+def resident_key(spec: ModelSpec, variant: Variant) -> str:
+    """What a loaded model is called: its variant, with the engine where that is not the usual one of its format."""
+    usual = BACKENDS[variant.format][0]
+    return spec.variant_id(variant) + (f" on {variant.backend}" if variant.backend != usual else "")
+
+
 class Resident:
     """A model that is loading or loaded. The pool is its only owner and counts its users."""
 
-    def __init__(self, spec: ModelSpec, variant: Variant) -> None:
+    def __init__(self, spec: ModelSpec, choice: Choice) -> None:
         self.spec = spec
-        self.variant = variant
+        self.choice = choice
         self.users = 0
         self.last_used = time.monotonic()
         self.loading: asyncio.Task[None] | None = None
@@ -25,8 +32,12 @@ class Resident:
         self._ready: Ready | None = None
 
     @property
+    def variant(self) -> Variant:
+        return self.choice.variant
+
+    @property
     def key(self) -> str:
-        return self.spec.variant_id(self.variant)
+        return resident_key(self.spec, self.variant)
 
     @property
     def state(self) -> str:

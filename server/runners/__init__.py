@@ -7,6 +7,8 @@ from pkgutil import iter_modules
 from ..errors import LoadFailed
 from .base import ModelRunner, Placement, ReportProgress
 
+EXTRAS = {"onnx": "cpu", "genai": "cpu"}  # where the extra of a processor is not called like the engine
+
 
 def known_backends() -> list[str]:
     """The names that `backend:` may have."""
@@ -20,8 +22,9 @@ def load_runner(backend: str, artifact: Path | None, placement: Placement, repor
     try:
         module = import_module(f".{backend}", __package__)
     except ModuleNotFoundError as error:
+        extra = EXTRAS.get(backend, backend)
         raise LoadFailed(
-            f"The {backend} engine needs the package {error.name!r}. Install it with: pip install 'cupola[{backend}]'"
+            f"The {backend} engine needs the package {error.name!r}. Install it with: pip install 'cupola[{extra}]'"
         ) from None
     runner: ModelRunner = module.load(artifact, placement, report)
     return runner

@@ -6,7 +6,8 @@ contract suite in `tests/contract`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,15 +24,18 @@ class Placement(Struct, frozen=True):
 
     threads: int
     slots: int = 8
+    spin: bool = True  # whether idle threads burn their core for a moment to be there sooner
     context: int | None = None  # tokens a sequence may have
     cache_tokens: int | None = None  # KV cells shared by all sequences, for engines with one pool
+    device: str = "cpu"  # in the words of models.yaml
 
 
 class RunnerInfo(Struct, frozen=True):
     """What a loaded engine can do.
 
     Prompts are computed in chunks that end at multiples of `chunk_tokens`. Where a kernel's rounding depends on how
-    many tokens it sees, this keeps the chunks of a sequence, and so its text, independent of its neighbours.
+    many tokens it sees, this keeps the chunks of a sequence, and so its text, independent of its neighbours. Where a
+    single token is a kernel of its own `least_chunk` is 2: of a prefix so much is reused that a chunk has two tokens.
     `cache_tokens` is the size of the pool that all slots share, None where each slot has `context_length` of its own.
     `logits` says for which positions logits can be had: "any", or "last" of a segment only.
     """
@@ -44,20 +48,25 @@ class RunnerInfo(Struct, frozen=True):
     cache_tokens: int | None
     cache_bytes_per_token: int
     logits: Literal["any", "last"] = "any"
+    least_chunk: int = 1
 
 
 @dataclass(slots=True)
 class Segment:
     """Tokens of one sequence to run through the model: `tokens[i]` stands at position `start + i` of slot `slot`.
 
-    `start` is the number of tokens the slot holds already. `wanted` are the offsets in `tokens` whose logits are asked:
-    none for a prompt chunk that is not the last, `range(n - 1, n)` for the next token.
+    `start` is the number of tokens the slot holds already. `reserve` is how many it may come to hold, 0 if unknown: an
+    engine that sizes memory for a sequence does so once. `wanted` are the offsets in `tokens` whose logits are asked:
+    none for a prompt chunk that is not the last, `range(n - 1, n)` for the next token. `adapter` is a number that
+    `load_adapter` gave, None for the model as it is; a slot's KV entries belong to the adapter that computed them.
     """
 
     slot: int
     tokens: list[int]
     start: int
     wanted: range
+    reserve: int = 0
+    adapter: int | None = None
 
 
 Batch = Sequence[Segment]
@@ -71,9 +80,22 @@ def split_segment(segment: Segment, grid: int) -> list[Segment]:
         start = segment.start + at
         count = min(grid - start % grid, len(segment.tokens) - at)
         wanted = range(max(segment.wanted.start - at, 0), max(min(segment.wanted.stop - at, count), 0))
-        parts.append(Segment(segment.slot, segment.tokens[at : at + count], start, wanted))
+        parts.append(replace(segment, tokens=segment.tokens[at : at + count], start=start, wanted=wanted))
         at += count
     return parts
+
+
+def check_batch(batch: Batch, info: RunnerInfo, lengths: Sequence[int], adapters: int = 0) -> None:
+    """What native engines abort on: an assert here ends as a Python error instead. `lengths` are what slots hold."""
+    assert len({segment.slot for segment in batch}) == len(batch), "two segments in one slot"
+    for segment in batch:
+        held, count = lengths[segment.slot], len(segment.tokens)
+        assert count, "an empty segment"
+        assert segment.start == held, f"slot {segment.slot} holds {held} tokens, not {segment.start}"
+        assert held + count <= info.context_length, "past the context"
+        assert 0 <= min(segment.tokens) <= max(segment.tokens) < info.vocab_size, "no such token"
+        assert info.logits == "any" or set(segment.wanted) <= {count - 1}, "only the last position has logits"
+        assert segment.adapter is None or segment.adapter < adapters, "no such adapter"
 
 
 class CacheFull(Exception):
@@ -81,7 +103,7 @@ class CacheFull(Exception):
 
 
 class SlotsLost(Exception):
-    """The engine failed in the middle of a batch: the contents of these slots are unknown, and now empty."""
+    """The engine failed in the middle of a batch: these slots are empty now, and the others as they were before."""
 
     def __init__(self, slots: list[int], reason: str) -> None:
         super().__init__(reason)
@@ -141,6 +163,10 @@ class ModelRunner(Protocol):
         """Forget everything past the first `length` tokens. False: it cannot, and the slot is now empty."""
         ...
 
+    def load_adapter(self, path: Path) -> int:
+        """Load a LoRA adapter beside the model; the number is for `Segment.adapter`. Raises LoadFailed if it cannot."""
+        ...
+
     def close(self) -> None:
         """Free the model."""
         ...
@@ -158,3 +184,16 @@ class ArrayLogits:
 
     def host(self, rows: Sequence[int]) -> FloatRows:
         return self._rows[list(rows)]
+
+
+class RowLogits:
+    """Rows [vocab_size] that lie apart, each in its own place."""
+
+    def __init__(self, rows: Sequence[FloatRows]) -> None:
+        self._rows = rows
+
+    def argmax(self, rows: Sequence[int]) -> TokenIds:
+        return np.fromiter((self._rows[row].argmax() for row in rows), np.int64, len(rows))
+
+    def host(self, rows: Sequence[int]) -> FloatRows:
+        return np.stack([self._rows[row] for row in rows])

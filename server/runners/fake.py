@@ -112,6 +112,9 @@ class FakeRunner:
         self._slots[slot].clear()
         return False
 
+    def load_adapter(self, path: Path) -> int:
+        raise LoadFailed(f"The fake engine has no weights that {path.name} could adapt.")
+
     def close(self) -> None:
         self._slots.clear()
 

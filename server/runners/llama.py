@@ -12,7 +12,7 @@ stream, and memory is `slots` times the context. Flash attention is on.
 import ctypes
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from .base import (
     FloatRows,
     Placement,
     ReportProgress,
+    RowLogits,
     RunnerInfo,
     Segment,
     SlotsLost,
-    TokenIds,
     split_segment,
 )
 
@@ -91,19 +91,6 @@ class LlamaTokenizer:
         return bytes(llama.llama_vocab_get_text(self._vocab, token)).decode("utf-8", "replace")
 
 
-class LlamaLogits:
-    """Rows that lie in llama.cpp's own buffer, or copies of those that a later call would overwrite."""
-
-    def __init__(self, rows: list[FloatRows]) -> None:
-        self._rows = rows
-
-    def argmax(self, rows: Sequence[int]) -> TokenIds:
-        return np.fromiter((self._rows[row].argmax() for row in rows), np.int64, len(rows))
-
-    def host(self, rows: Sequence[int]) -> FloatRows:
-        return np.stack([self._rows[row] for row in rows])
-
-
 class LlamaRunner:
     """One context over one model; sequence ids are the slots."""
 
@@ -129,7 +116,7 @@ class LlamaRunner:
         self._batch = llama.llama_batch_init(BATCH_TOKENS, 0, 1)
         self._fields = _BatchArrays(self._batch)
 
-    def forward(self, batch: Batch) -> LlamaLogits:
+    def forward(self, batch: Batch) -> RowLogits:
         self._check(batch)
         calls = _calls(batch)
         rows: list[FloatRows] = [_NO_ROW] * sum(len(segment.wanted) for segment in batch)
@@ -140,7 +127,7 @@ class LlamaRunner:
                 rows[row] = view if last else view.copy()
         for segment in batch:
             self._lengths[segment.slot] += len(segment.tokens)
-        return LlamaLogits(rows)
+        return RowLogits(rows)
 
     def copy_prefix(self, source: int, target: int, length: int) -> bool:
         if self._recurrent:
@@ -162,10 +149,14 @@ class LlamaRunner:
         self._lengths[slot] = 0
         return length == 0
 
+    def load_adapter(self, path: Path) -> int:
+        raise LoadFailed(f"The llama engine cannot load adapters yet, so it cannot load {path.name}.")
+
     def close(self) -> None:
         llama.llama_batch_free(self._batch)
         llama.llama_free(self._context)
         llama.llama_model_free(self._model)
+        self._native_log.close()
 
     def _decode(self, call: list[Segment], batch: Batch) -> None:
         """One llama_decode. Return codes: 1 no room (state restored), 2 and below -1 leave the cells unknown."""
@@ -274,6 +265,10 @@ class _NativeLog:
         self.errors: deque[str] = deque(maxlen=3)
         self._callback = llama.llama_log_callback(self._receive)
         llama.llama_log_set(self._callback, None)
+
+    def close(self) -> None:
+        """Give the log back: the process has one, and C must not call what Python has collected."""
+        llama.llama_log_set(llama.llama_log_callback(), None)
 
     def _receive(self, level: int, text: bytes, _: Any) -> None:
         if level < LOG_WARNING or level > LOG_ERROR:

@@ -53,7 +53,9 @@ def test_a_stream_folds_to_the_plain_answer(client: OpenAI) -> None:
 
 def test_a_seed_repeats_and_a_stop_string_stops(client: OpenAI) -> None:
     def ask(seed: int) -> str:
-        answer = client.chat.completions.create(model="smollm2", messages=[STORY], seed=seed, max_tokens=24)
+        answer = client.chat.completions.create(
+            model="smollm2", messages=[STORY], seed=seed, temperature=1, max_tokens=24
+        )
         return answer.choices[0].message.content or ""
 
     assert ask(1) == ask(1)
@@ -68,7 +70,8 @@ def test_a_repeated_prompt_is_cached(client: OpenAI) -> None:
         answer = client.chat.completions.create(model="smollm2", messages=[STORY], temperature=0, max_tokens=2)
     assert answer.usage
     assert answer.usage.prompt_tokens_details
-    assert answer.usage.prompt_tokens_details.cached_tokens == answer.usage.prompt_tokens - 1
+    # On ONNX Runtime a single token of a prompt is another kernel, with other rounding, so two are left to compute.
+    assert 1 <= answer.usage.prompt_tokens - (answer.usage.prompt_tokens_details.cached_tokens or 0) <= 2
 
 
 def test_completions_of_text_and_of_token_ids(client: OpenAI) -> None:

@@ -17,22 +17,33 @@ import pytest
 from server.settings import child_environment
 
 PROMPT = "\x1b[0m>"  # as prompt_toolkit draws "> "
+TIMEOUT = 300  # seconds; what runs longer than the test may, pytest ends
 CUPOLA = [sys.executable, "-P", "-m", "server"]
 
 
 def cupola(home: Path, *arguments: str, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     environment = child_environment() | {"CUPOLA_HOME": str(home)} | settings
     return subprocess.run(
-        [*CUPOLA, *arguments], check=False, input=text, env=environment, capture_output=True, text=True, timeout=60
+        [*CUPOLA, *arguments], check=False, input=text, env=environment, capture_output=True, text=True, timeout=TIMEOUT
     )
 
 
 @pytest.mark.real
-def test_run_answers_paris(real_home: Path) -> None:
-    done = cupola(real_home, "run", "smollm2", "What is the capital of France?")
+@pytest.mark.parametrize("engine", ["llama", "onnx"])
+def test_run_answers_paris(request: pytest.FixtureRequest, engine: str) -> None:
+    home = request.getfixturevalue({"llama": "real_home", "onnx": "onnx_home"}[engine])
+    done = cupola(home, "run", "smollm2", "What is the capital of France?")
     assert done.returncode == 0
     assert "Paris" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.real
+def test_pull_brings_the_variant_that_serves_best_here(onnx_home: Path) -> None:
+    done = cupola(onnx_home, "pull", "smollm2")
+    assert done.returncode == 0
+    assert "smollm2-135m-instruct@onnx-exact is ready" in done.stdout
+    assert "divergence from its source 0.00" in done.stdout
 
 
 def test_piped_text_is_the_prompt(tmp_path: Path) -> None:

@@ -1,16 +1,28 @@
-"""What every engine must do alike. A new runner is one more row of RUNNERS."""
+"""What every engine must do alike. A new runner is one more row of BACKENDS."""
 
+import gc
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from server.errors import LoadFailed
 from server.runners import load_runner
 from server.runners.base import CacheFull, FloatRows, ModelRunner, Placement, Segment
 
-RUNNERS = ["fake", pytest.param("llama", marks=pytest.mark.real)]
+BACKENDS = [
+    "fake",
+    pytest.param("llama", marks=pytest.mark.real),
+    pytest.param("onnx", marks=pytest.mark.real),
+    pytest.param("genai", marks=pytest.mark.real),
+]
+# The onnx engine again, with everything where it would lie on a device that has memory of its own.
+RUNNERS = [*BACKENDS, pytest.param("onnx on a device", marks=pytest.mark.real)]
+ARTIFACTS = {"llama": "real_model", "onnx": "real_folder", "genai": "real_folder", "onnx on a device": "real_folder"}
+CANNOT_COPY = {"genai"}
 PLACEMENT = Placement(threads=2, slots=4, context=512, cache_tokens=1024)
 TEXT = "The harbour was quiet, and the boats lay still; 日本語, naïve, 🎈. " * 4
 
@@ -19,8 +31,18 @@ Load = Callable[[Placement], ModelRunner]
 
 @pytest.fixture(params=RUNNERS, scope="module")
 def load(request: pytest.FixtureRequest) -> Load:
-    artifact: Path | None = request.getfixturevalue("real_model") if request.param == "llama" else None
+    fixture = ARTIFACTS.get(request.param)
+    artifact: Path | None = request.getfixturevalue(fixture) if fixture else None
+    if request.param == "onnx on a device":
+        onnx = pytest.importorskip("server.runners.onnx")
+        return partial(onnx.load, artifact, report=lambda _: None, device_rows=True)
     return lambda placement: load_runner(request.param, artifact, placement, lambda _: None)
+
+
+@pytest.fixture
+def copies(request: pytest.FixtureRequest, load: Load) -> bool:
+    """Whether this engine has to be able to copy a prefix."""
+    return request.node.callspec.params["load"] not in CANNOT_COPY
 
 
 @pytest.fixture
@@ -85,28 +107,90 @@ def test_prompts_and_decodes_mix_in_one_batch(runner: ModelRunner) -> None:
 
 
 def test_rows_are_those_that_were_asked_for(runner: ModelRunner) -> None:
-    tokens = prompts(runner)[3][:40]
+    if runner.info.logits == "last":
+        pytest.skip("this model computes logits of the last position only, and says so")
+    tokens = (prompts(runner)[3] * 2)[:90]
     whole = runner.forward([Segment(0, tokens, 0, range(len(tokens)))]).host(range(len(tokens))).copy()
-    assert whole.shape == (40, runner.info.vocab_size)
+    assert whole.shape == (90, runner.info.vocab_size)
     assert whole.dtype == np.float32
-    middle = runner.forward([Segment(1, tokens, 0, range(10, 20))]).host(range(10)).copy()
-    np.testing.assert_allclose(middle, whole[10:20], atol=0.05, rtol=0.01)
+    for wanted in (range(1), range(10, 20), range(60, 70), range(64, 65), range(80, 90)):
+        runner.truncate(0, 0)
+        part = runner.forward([Segment(0, tokens, 0, wanted)]).host(range(len(wanted))).copy()
+        np.testing.assert_allclose(part, whole[wanted.start : wanted.stop], atol=0.05, rtol=0.01)
     runner.truncate(0, 0)
     nothing = runner.forward([Segment(0, tokens, 0, range(0))])
     assert nothing.argmax([]).shape == (0,)
 
 
+def test_the_best_tokens_are_those_of_the_rows(runner: ModelRunner) -> None:
+    batch = [
+        Segment(slot, tokens, 0, range(len(tokens) - 1, len(tokens))) for slot, tokens in enumerate(prompts(runner))
+    ]
+    logits = runner.forward(batch)
+    for rows in ([0, 1, 2, 3], [2], [3, 1]):
+        assert logits.argmax(rows).tolist() == logits.host(rows).argmax(axis=1).tolist()
+        assert logits.argmax(rows).dtype == np.int64
+
+
 def test_a_batch_beyond_the_engine_s_limit_is_split(load: Load) -> None:
     runner = load(Placement(threads=2, slots=2, context=1000, cache_tokens=2048))
     tokens = (prompts(runner)[3] * 20)[:900]
-    logits = runner.forward([Segment(0, tokens, 0, range(505, 520))])
-    assert logits.host(range(15)).shape == (15, runner.info.vocab_size)
-    assert len(set(map(int, logits.argmax(range(15))))) > 1
+    wanted = range(899, 900) if runner.info.logits == "last" else range(505, 900)
+    logits = runner.forward([Segment(0, tokens, 0, wanted)])
+    assert logits.host(range(len(wanted))).shape == (len(wanted), runner.info.vocab_size)
     assert run(runner, 0, [tokens[0]], 900) >= 0
     runner.close()
 
 
-@pytest.mark.parametrize("length", [1, 17])
+def test_a_mixed_batch_is_as_good_as_each_alone(runner: ModelRunner) -> None:
+    first, second, third, fourth = prompts(runner)
+    expected = [row(runner, slot, tokens) for slot, tokens in enumerate([first, second, third, fourth])]
+    for slot in range(4):
+        runner.truncate(slot, 0)
+    runner.forward([Segment(0, first[:-1], 0, range(0)), Segment(3, fourth[:-1], 0, range(0))])
+    logits = runner.forward(
+        [
+            Segment(3, fourth[-1:], len(fourth) - 1, range(1)),
+            Segment(1, second, 0, range(len(second) - 1, len(second))),
+            Segment(0, first[-1:], len(first) - 1, range(1)),
+            Segment(2, third, 0, range(len(third) - 1, len(third))),
+        ]
+    )
+    for number, slot in enumerate((3, 1, 0, 2)):
+        assert_alike(logits.host([number])[0], expected[slot])
+
+
+def test_what_a_slot_holds_outlives_the_growth_of_another(runner: ModelRunner) -> None:
+    long = (prompts(runner)[3] * 20)[:500]
+    short = prompts(runner)[0]
+    expected = continued(runner, 1, short)
+    runner.truncate(1, 0)
+    out = [run(runner, 1, short)]
+    for start in range(0, 500, 100):
+        segment = Segment(0, long[start : start + 100], start, range(0))
+        out.append(
+            int(runner.forward([segment, Segment(1, [out[-1]], len(short) + start // 100, range(1))]).argmax([0])[0])
+        )
+    assert out == expected
+    piecewise = row(runner, 0, [long[0]], 500)
+    runner.truncate(0, 0)
+    assert_alike(row(runner, 0, [*long, long[0]]), piecewise)
+
+
+def test_a_closed_model_gives_its_memory_back(load: Load) -> None:
+    """The second is compared with the third, since the first one loads libraries."""
+    left = []
+    for _ in range(3):
+        runner = load(PLACEMENT)
+        run(runner, 0, prompts(runner)[3])
+        runner.close()
+        del runner
+        gc.collect()
+        left.append(psutil.Process().memory_info().rss)
+    assert left[2] - left[1] < 30e6, "bytes that a model left behind, of which each has 75 million or more"
+
+
+@pytest.mark.parametrize("length", [1, 17, 64])
 def test_a_copied_prefix_is_as_good_as_its_own(runner: ModelRunner, length: int) -> None:
     tokens = prompts(runner)[3]
     expected = row(runner, 0, tokens)
@@ -156,7 +240,7 @@ def test_text_survives_the_tokenizer(runner: ModelRunner) -> None:
     assert tokenizer.chat_template
 
 
-@pytest.mark.parametrize("backend", RUNNERS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("content", [None, b"", b"GGUF garbage " * 100], ids=["missing", "empty", "garbage"])
 def test_what_is_no_model_is_refused(backend: str, content: bytes | None, tmp_path: Path) -> None:
     artifact = tmp_path / "model.gguf"
@@ -167,5 +251,5 @@ def test_what_is_no_model_is_refused(backend: str, content: bytes | None, tmp_pa
 
 
 def test_an_unknown_engine_lists_the_known_ones() -> None:
-    with pytest.raises(LoadFailed, match="fake, llama"):
+    with pytest.raises(LoadFailed, match="fake, genai, llama, onnx"):
         load_runner("tpu", None, PLACEMENT, lambda _: None)

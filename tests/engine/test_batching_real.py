@@ -36,6 +36,7 @@ class Counting:
         self.forwards = 0
         self.info, self.tokenizer = inner.info, inner.tokenizer
         self.copy_prefix, self.truncate, self.close = inner.copy_prefix, inner.truncate, inner.close
+        self.load_adapter = inner.load_adapter
 
     def forward(self, batch: Batch) -> Logits:
         self.forwards += 1

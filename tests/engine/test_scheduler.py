@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from server.engine.engine import make_sequence
 from server.engine.pace import FIRST_GUESS, Pace
-from server.engine.prefix import choose_seat, common_prefix
+from server.engine.prefix import choose_seat, common_prefix, reusable
 from server.engine.scheduler import Scheduler, fair_shares
 from server.engine.sequence import Sequence
 from server.runners.base import RunnerInfo
@@ -164,6 +164,15 @@ def test_a_seat_holds_what_it_promises(prompt: list[int], contents: list[list[in
     assert seat.reused < len(prompt)
     assert held[seat.source][: seat.reused] == prompt[: seat.reused]
     assert choose_seat(prompt, held, sorted(free), may_reuse=False).reused == 0
+
+
+@given(st.integers(1, 300), st.integers(0, 299), st.sampled_from([1, 16, 64]), st.integers(1, 2))
+def test_reuse_leaves_no_chunk_shorter_than_it_would_be_alone(length: int, common: int, grid: int, least: int) -> None:
+    common = min(common, length - 1)
+    reused = reusable(common, length, grid, least)
+    assert common - least < reused <= common
+    chunk = min((reused // grid + 1) * grid, length) - reused
+    assert chunk >= least or reused % grid == 0
 
 
 @given(st.floats(1e-5, 1e-2), st.floats(1e-4, 5e-2))

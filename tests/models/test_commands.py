@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from server.cli.models import ensure_pulled, register
+from server.cli import models, pull
 from server.cli.progress import PlainLines, megabytes
 from server.errors import CupolaError, InvalidValue, ModelNotFound, ModelNotPulled, SourceNotFound
 from server.models.progress import Progress
@@ -42,7 +42,8 @@ def cupola(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> Cupola:
     home.mkdir()
     (home / "models.yaml").write_text(OVERLAY)
     app = typer.Typer()
-    register(app)
+    pull.register(app)
+    models.register(app)
 
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(app, list(arguments))
@@ -126,11 +127,11 @@ def test_add_a_repository(cupola: Cupola, home: Path) -> None:
 
 
 def test_ensure_pulled_pulls_what_is_missing_only(cupola: Cupola, hub: Hub) -> None:
-    ensure_pulled(load_settings(), "fake")
+    pull.ensure_pulled(load_settings(), "fake")
     assert hub.seen == []
-    ensure_pulled(load_settings(), "tiny")
+    pull.ensure_pulled(load_settings(), "tiny")
     hub.reset()
-    ensure_pulled(load_settings(), "tiny@llama")
+    pull.ensure_pulled(load_settings(), "tiny@llama")
     assert hub.seen == []
 
 

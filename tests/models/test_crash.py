@@ -82,9 +82,14 @@ def test_kill_at_random_points(hub: Hub, tmp_path: Path) -> None:
     events = int(whole.stdout.split()[-1])
     points = random.Random().sample(range(1, events + 1), POINTS)
 
+    outlived: list[int] = []  # the network cuts a download in more or fewer pieces, so the last points may not come
+
     def killed(number: int) -> int:
-        home = tmp_path / str(number)
-        assert run(*command(home, hub, repos[number], points[number])).returncode == -signal.SIGKILL
+        done = run(*command(tmp_path / str(number), hub, repos[number], points[number]))
+        if done.returncode == 0:
+            outlived.append(points[number])
+        else:
+            assert done.returncode == -signal.SIGKILL, done.stderr
         return number
 
     # The second pull has a hub of its own, so that nothing still on its way to a dead process counts.
@@ -92,6 +97,8 @@ def test_kill_at_random_points(hub: Hub, tmp_path: Path) -> None:
         second.repos, second.small = hub.repos, hub.small
         for number in processes.map(killed, range(POINTS)):
             goes_on(second, tmp_path / str(number), repos[number], points[number])
+    assert len(outlived) <= 2
+    assert min(outlived, default=events) > 0.9 * events
 
 
 def goes_on(hub: Hub, home: Path, repo: str, point: int) -> None:

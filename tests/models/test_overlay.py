@@ -9,6 +9,7 @@ from server.errors import ConfigError
 from server.models.overlay import add_model
 from server.models.registry import Registry, read_models_file
 from server.models.spec import FileSource, ModelSpec, Variant
+from server.models.standard import with_standard_variants
 
 from .conftest import make_model
 
@@ -66,7 +67,7 @@ def test_a_model_is_added_and_nothing_is_lost(tmp_path: Path, layout: str) -> No
 def test_the_first_model_makes_the_home(tmp_path: Path) -> None:
     overlay = tmp_path / "new" / "home" / "models.yaml"
     add_model(overlay, model())
-    assert Registry.load(overlay).resolve("second")[0] == model()
+    assert Registry.load(overlay).resolve("second")[0] == with_standard_variants(model())
 
 
 def test_a_name_is_taken_once(tmp_path: Path) -> None:

@@ -70,8 +70,26 @@ def test_an_engine_or_a_variant_narrows(registry: Registry) -> None:
     assert {variant.format for variant in variants} == {"gguf"}
     _, variants = registry.resolve("phi-4-mini@onnx-int4-cpu")
     assert [variant.name for variant in variants] == ["onnx-int4-cpu"]
-    with pytest.raises(ModelNotFound, match=r"no variant or engine 'onnx'.*smollm2-135m-instruct@gguf-q4_1"):
-        registry.resolve("smollm2@onnx")
+    with pytest.raises(ModelNotFound, match=r"no variant or engine 'gguf-q9'.*smollm2-135m-instruct@gguf-q4_1"):
+        registry.resolve("smollm2@gguf-q9")
+
+
+def test_what_can_be_made_of_a_gguf_needs_no_entry(registry: Registry) -> None:
+    model, variants = registry.resolve("smollm2@onnx")
+    assert [variant.name for variant in variants] == ["onnx-exact", "onnx-int4"]
+    assert [variant.lossy for variant in variants] == [False, True]
+    assert {model.origin(variant) for variant in variants} == {model.variants[0]}
+    assert registry.resolve("fake")[0].variants == registry.resolve("fake")[1]
+
+
+def test_an_entry_wins_over_what_can_be_made(tmp_path: Path) -> None:
+    listed = MINE + (
+        "      - {name: onnx-exact, format: onnx, quantization: int8,"
+        " source: {type: derived, variant: gguf-q8, precision: int8}}\n"
+    )
+    model, variants = overlaid(tmp_path, listed).resolve("mine@onnx-exact")
+    assert variants[0].quantization == "int8"
+    assert model.origin(variants[0]) == model.variants[0]
 
 
 def test_an_engine_that_is_not_the_default_is_written_into_the_variant(registry: Registry) -> None:
@@ -92,7 +110,7 @@ def test_the_overlay_adds_and_points_aliases_elsewhere(tmp_path: Path) -> None:
 def test_the_overlay_replaces_a_model_and_its_aliases(tmp_path: Path) -> None:
     registry = overlaid(tmp_path, MINE.replace("name: mine", "name: phi-4-mini-instruct\n    aliases: [phi]"))
     assert registry.resolve("phi")[0].licence == "MIT"
-    assert len(registry.resolve("phi-4-mini-instruct")[1]) == 1
+    assert [v.name for v in registry.resolve("phi-4-mini-instruct")[1] if not v.lossy] == ["gguf-q8", "onnx-exact"]
     with pytest.raises(ModelNotFound):
         registry.resolve("phi-4-mini")
 

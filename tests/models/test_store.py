@@ -279,8 +279,8 @@ def test_what_an_interrupted_pull_left_can_be_discarded(
 
     with pytest.raises(KeyboardInterrupt):
         store.pull(model, variant, settings, stop)
-    assert store.discard_partial(variant) > 500_000
-    assert store.discard_partial(variant) == 0
+    assert store.discard_partial(model, variant) > 500_000
+    assert store.discard_partial(model, variant) == 0
     hub.reset()
     store.pull(model, variant, settings)
     assert hub.bodies("/tiny.gguf") == len(WEIGHTS)

@@ -36,19 +36,20 @@ async def create_chat_completion(
     """Continue a conversation, whole or as a stream of events."""
     body.refuse_unsupported()
     stamp = Stamp.new("chatcmpl", services, body.model)
-    stream = generate(services, body, stamp.id, allowed_wait(prefer))
+    stream = generate(services, body, stamp, allowed_wait(prefer))
     if body.stream:
         return EventStream(events(stamp, stream, include_usage=body.wants_usage))
     return completion(stamp, await while_connected(http.receive, fold(stream)))
 
 
-def generate(services: Services, body: ChatRequest, request_id: str, wait: float | None) -> AsyncGenerator[types.Delta]:
+def generate(services: Services, body: ChatRequest, stamp: Stamp, wait: float | None) -> AsyncGenerator[types.Delta]:
     """The answer as a delta stream; also what `cupola run` prints."""
 
     async def prepare(resident: Resident) -> types.Request:
+        stamp.served_by(resident.variant)
         prompt = await render(services, resident, body)
         params = body.sampling(resident.spec.sampling)
-        return types.Request(request_id, prompt, params, cache_prompt=body.cache_prompt)
+        return types.Request(stamp.id, prompt, params, cache_prompt=body.cache_prompt)
 
     return deltas(services, body.model, wait, prepare)
 

@@ -29,6 +29,7 @@ async def create_completion(
     stamp = Stamp.new("cmpl", services, body.model)
 
     async def prepare(resident: Resident) -> types.Request:
+        stamp.served_by(resident.variant)
         params = body.sampling(resident.spec.sampling)
         return types.Request(stamp.id, body.single_prompt, params, cache_prompt=body.cache_prompt)
 

@@ -19,8 +19,9 @@ async def list_models(services: Collaborators) -> ModelList:
     """Every model whose files are here; a request for one that is not loaded loads it."""
     found = []
     for spec in services.registry.models:
-        pulled = [variant for variant in spec.variants if services.store.manifest(spec, variant)]
-        found += [describe(services, spec, pulled[0])] if pulled else []
+        _, choices = services.chooser.ranking(spec.name)
+        here = [choice.variant for choice in choices if choice.candidate.manifest]
+        found += [describe(services, spec, here[0])] if here else []
     return ModelList(data=found)
 
 

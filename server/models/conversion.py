@@ -1,0 +1,110 @@
+"""Converters, each run as a program of its own: its memory returns when it ends, and it can be killed.
+
+A converter prints one JSON object a line: how far it is, and last what it made or why it could not.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import ConversionFailed
+from ..settings import child_environment
+from .manifest import Manifest
+from .progress import Phase, Progress, Report, ignore
+from .quality import Quality
+from .spec import DerivedSource
+
+
+class Failure(BaseModel):
+    """Why nothing was made, in a sentence for the user."""
+
+    message: str
+
+
+class Line(BaseModel):
+    """One line of a converter's output."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    phase: Phase = "converting"
+    fraction: float = 0.0
+    done: bool = False
+    rounded: int = 0
+    tensors: int = 0
+    notes: tuple[str, ...] = ()
+    quality: Quality | None = None
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a converter made: files by their names in the artifact, and how they differ from the origin."""
+
+    files: tuple[tuple[str, Path], ...]
+    rounded: int
+    tensors: int
+    notes: tuple[str, ...]
+    quality: Quality | None
+
+
+def make(source: DerivedSource, origin: Path, target: Path, base: Manifest, report: Report) -> Made:
+    """Run the converter of `source` on the file or folder `origin`; `target` is the folder its files appear in.
+
+    Raises ConversionFailed with the converter's reason, after which nothing it made is left.
+    """
+    label = f"{base.model}@{base.variant}"
+    arguments = [source.converter, str(origin), str(target), "--precision", source.precision]
+    last = _run(arguments, f"{label} cannot be converted by {source.converter}", label, base.size, report)
+    files = tuple((path.relative_to(target).as_posix(), path) for path in sorted(target.rglob("*")) if path.is_file())
+    return Made(files, last.rounded, last.tensors, last.notes, last.quality)
+
+
+def measure_quality(backend: str, artifact: Path, source: Path) -> Quality:
+    """How close an artifact on an engine is to a float32 forward of its source. Raises ConversionFailed."""
+    arguments = ["quality", backend, str(artifact), str(source)]
+    last = _run(arguments, f"The quality of {artifact.name} cannot be measured", artifact.name, 1, ignore)
+    assert last.quality is not None
+    return last.quality
+
+
+def _run(arguments: list[str], complaint: str, label: str, size: int, report: Report) -> Line:
+    """The last line of a converter that ended well; it is killed when we leave early."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "converters", *arguments, "--json"],
+        env=child_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
+    try:
+        assert process.stdout is not None
+        last, words = _follow(process.stdout, label, size, report)
+        status = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    if status or not last.done:
+        reason = last.error.message if last.error else words or f"it ended with status {status}"
+        raise ConversionFailed(f"{complaint}: {reason[:500]}")
+    return last
+
+
+def _follow(output: IO[str], label: str, size: int, report: Report) -> tuple[Line, str]:
+    """Report every line until the program closes its output: the last one of ours, and a library's last words."""
+    last, words = Line(), ""
+    for text in output:
+        try:
+            last = Line.model_validate_json(text)
+        except ValidationError:
+            words = text.strip() or words
+        else:
+            report(Progress(label, int(last.fraction * size), size, last.phase))
+    return last, words

@@ -1,0 +1,120 @@
+"""The tokenizer of a folder with `tokenizer.json`, on the `tokenizers` library."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as Fast
+
+from ..errors import InvalidValue
+
+SPACE = "\u2581"  # SentencePiece's
+LARGEST = 1 << 28
+
+
+class JsonTokenizer:
+    """Text to token ids and back. Two copies of the library's: naming special tokens is a state of one."""
+
+    def __init__(self, folder: Path, eos_ids: frozenset[int], bos_id: int | None) -> None:
+        text = _read(folder / "tokenizer.json")
+        self._with_special, self._without_special = _parsed(text, folder), _parsed(text, folder)
+        self._without_special.encode_special_tokens = True
+        added = self._with_special.get_added_tokens_decoder()
+        self._special = frozenset(number for number, token in added.items() if token.special) | eos_ids
+        self._added = {number: token.content for number, token in added.items()}
+        self._byte_level = _is_byte_level(json.loads(text))
+        self.eos_ids = eos_ids
+        self.bos_token = self._name(bos_id)
+        self.eos_token = self._name(min(eos_ids, default=None))
+        self.chat_template = _chat_template(folder)
+        self._bytes: dict[int, bytes] = {}
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        clean = text.encode("utf-8", "replace").decode()
+        # A template that writes the leading token itself must not get a second one.
+        has_bos = bool(special and self.bos_token and clean.startswith(self.bos_token))
+        tokenizer = self._with_special if special else self._without_special
+        return list(tokenizer.encode(clean, add_special_tokens=not has_bos).ids)
+
+    def token_bytes(self, token: int) -> bytes:
+        known = self._bytes.get(token)
+        if known is None:
+            known = self._bytes[token] = self._piece(token)
+        return known
+
+    def _piece(self, token: int) -> bytes:
+        if token in self._special:
+            return b""
+        if token in self._added:
+            return self._added[token].encode()
+        piece = self._with_special.id_to_token(token)
+        if piece is None:
+            return b""  # a row of the head without a token
+        if self._byte_level:
+            return b"".join(_byte(character) for character in piece)
+        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace(SPACE, " ").encode()
+
+    def _name(self, token: int | None) -> str:
+        return "" if token is None else self._with_special.id_to_token(token) or ""
+
+
+def _byte_characters() -> dict[str, int]:
+    """The character that stands for each byte in byte-level BPE (GPT-2's encoder.py): printable ones for themselves."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(plain)]
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+BYTES_OF = _byte_characters()
+
+
+def _byte(character: str) -> bytes:
+    """One byte, or the character itself where it stands for none: a vocabulary may hold tokens that nothing makes."""
+    number = BYTES_OF.get(character)
+    return character.encode() if number is None else bytes([number])
+
+
+def _is_byte_level(content: dict[str, Any]) -> bool:
+    decoder = content.get("decoder") or {}
+    return any(part.get("type") == "ByteLevel" for part in (decoder, *decoder.get("decoders", ())))
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InvalidValue(f"{path} is larger than {LARGEST} bytes.")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"{path} cannot be read: {error}.") from None
+
+
+def _parsed(text: str, folder: Path) -> Fast:
+    try:
+        tokenizer = Fast.from_str(text)
+        tokenizer.encode("a")  # a template of tokens that are not there shows in use only
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # nothing more precise is raised, and a panic is no Exception
+        raise InvalidValue(f"{folder / 'tokenizer.json'} is no tokenizer: {error}.") from None
+    return tokenizer
+
+
+def _chat_template(folder: Path) -> str | None:
+    """`chat_template.jinja`, or the template in tokenizer_config.json: a text, or a list of named ones."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return _read(file)
+    config = folder / "tokenizer_config.json"
+    if not config.is_file():
+        return None
+    try:
+        content = json.loads(_read(config))
+    except (ValueError, RecursionError):
+        raise InvalidValue(f"{config} is not JSON.") from None
+    found = content.get("chat_template") if isinstance(content, dict) else None
+    if isinstance(found, list):
+        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
