@@ -28,7 +28,7 @@ $(VENV)/.run: pyproject.toml | $(VENV)
 $(VENV)/.llama: $(VENV)/.run
 	@if $(PIP) --only-binary llama-cpp-python --editable '.[$(EXTRA),llama]' 2>/dev/null; then :; \
 	elif command -v cc >/dev/null && command -v c++ >/dev/null; then \
-	    echo 'Building llama.cpp from source: about four minutes on two cores, once; pip keeps the wheel.'; \
+	    echo 'Building llama.cpp from source, unless pip has kept the wheel: about four minutes on two cores.'; \
 	    $(PIP) --editable '.[$(EXTRA),llama]'; \
 	else \
 	    echo 'No C compiler, so llama.cpp is left out: GGUF models are served through ONNX Runtime.'; \

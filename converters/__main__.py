@@ -1,6 +1,8 @@
 """`python -m converters`: one command a converter; the store runs them with `--json`, people without."""
 
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,9 +49,18 @@ class Reporter:
         typer.echo(line.model_dump_json(exclude_defaults=True))
 
 
+def _end_with_parent() -> None:
+    """Wait for the end of stdin, which comes when the parent ends, however it does."""
+    while os.read(0, 1 << 10):  # Python's own reader holds a lock, which at the end of the program is an abort
+        pass
+    os._exit(1)
+
+
 @contextmanager
 def reporting(*, as_json: bool) -> Iterator[Reporter]:
-    """Errors become the last line and exit status 1."""
+    """Errors become the last line and exit status 1. With JSON somebody waits at the other end, and if not, we end."""
+    if as_json:
+        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     try:
         if as_json:
@@ -79,7 +90,15 @@ def gguf_to_onnx(
         reporter.step(0.0, "quality", "measuring")
         found = assess("onnx", target, source) if quality else None
         rounded, matrices = len(outcome.rounded), count_matrices(source)
-        line = Line(fraction=1.0, done=True, rounded=rounded, tensors=matrices, notes=outcome.notes, quality=found)
+        line = Line(
+            phase=last_phase(found),
+            fraction=1.0,
+            done=True,
+            rounded=rounded,
+            tensors=matrices,
+            notes=outcome.notes,
+            quality=found,
+        )
         finish(reporter, line, target, as_json=as_json)
 
 
@@ -102,7 +121,7 @@ def gguf_to_gguf(
         reporter.step(0.0, "quality", "measuring")
         found = assess("llama", made, source) if quality else None
         matrices = count_matrices(source)
-        line = Line(fraction=1.0, done=True, rounded=matrices, tensors=matrices, quality=found)
+        line = Line(phase=last_phase(found), fraction=1.0, done=True, rounded=matrices, tensors=matrices, quality=found)
         finish(reporter, line, made, as_json=as_json)
 
 
@@ -111,12 +130,13 @@ def quality_of(
     engine: Annotated[str, typer.Argument(metavar="ENGINE", help="onnx, genai or llama.")],
     artifact: Annotated[Path, typer.Argument(help="What that engine loads.", exists=True)],
     source: Annotated[Path, typer.Argument(metavar="MODEL.gguf", help="What it is compared with.", exists=True)],
+    device: Annotated[str, typer.Option(help="What the engine runs on, in the words of models.yaml.")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Compare an artifact with a float32 forward of a GGUF file, on a bundled text."""
     with reporting(as_json=as_json) as reporter:
         reporter.step(0.0, artifact.name, "measuring")
-        found = assess(engine, artifact, source)
+        found = assess(engine, artifact, source, device)
         if as_json:
             reporter.line(Line(fraction=1.0, done=True, quality=found))
         else:
@@ -125,6 +145,10 @@ def quality_of(
 
 def count_matrices(source: Path) -> int:
     return sum(len(info.shape) > 1 for info in reader.read(source).tensors.values())
+
+
+def last_phase(quality: Quality | None) -> Phase:
+    return "measuring" if quality else "converting"
 
 
 def finish(reporter: Reporter, line: Line, made: Path, *, as_json: bool) -> None:

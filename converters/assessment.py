@@ -14,9 +14,9 @@ from .reference import GgufReference
 POSITIONS = 256  # of the bundled text; enough to tell 0.001 from 0.01, and a second's work for a small model
 
 
-def assess(backend: str, artifact: Path, source: Path) -> Quality:
+def assess(backend: str, artifact: Path, source: Path, device: str = "cpu") -> Quality:
     """Compare an artifact with a float32 forward of the GGUF file it was made from. Raises LoadFailed, InvalidValue."""
-    placement = Placement(threads=usable_cores(), slots=1, context=POSITIONS)
+    placement = Placement(threads=usable_cores(), slots=1, context=POSITIONS, device=device)
     runner = load_runner(backend, artifact, placement, lambda _: None)
     try:
         tokens = runner.tokenizer.encode(prose(), special=False)[:POSITIONS]

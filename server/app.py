@@ -1,6 +1,7 @@
 """The composition root: every collaborator is made here, once, and closed in reverse order."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -22,6 +23,8 @@ from .pool.pool import Pool
 from .pool.preload import Preloads
 from .settings import Settings
 
+log = logging.getLogger(__name__)
+
 LOCAL_NAMES = ("localhost",)
 
 
@@ -36,6 +39,8 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
         inventory = Inventory(settings.home)
         stack.push_async_callback(inventory.close)
         _, system = await asyncio.gather(renderer.start(), inventory.system())
+        for problem in system.problems:
+            log.info("%s%s", problem.message, f" Mend it: {problem.fix}" if problem.fix else "")
         chooser = Chooser(registry, store, facts_of(system))
         pool = Pool(settings, chooser, store)
         stack.push_async_callback(pool.close)

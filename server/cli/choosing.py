@@ -29,8 +29,9 @@ def ranked(model: ModelSpec, choices: list[Choice]) -> Iterator[str]:
     for place, choice in enumerate(choices, 1):
         mark = f"{place}." if choice.usable else "-"
         here = "" if choice.candidate.manifest else " (not here)"
-        needs = f", {megabytes(choice.candidate.needs)} with its KV entries" if choice.candidate.needs else ""
-        yield f"  {mark:<3}{choice.variant.name} on {choice.variant.backend}{here}: {choice.reason}{needs}"
+        needs = f", takes {megabytes(choice.candidate.needs)}" if choice.candidate.needs else ""
+        yield f"  {mark:<3}{choice.variant.name} on {choice.variant.backend}{here}{needs}"
+        yield f"     {choice.reason}"
 
 
 def described(model: ModelSpec, choice: Choice) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from ..models.registry import Registry
 from ..models.spec import DerivedSource, ModelSpec, Variant
 from ..models.store import Store
 from ..settings import load_settings
-from .choosing import Name, described, open_chooser, ranked
+from . import details
+from .choosing import Name, described, open_chooser
 from .progress import megabytes
 
 _PULLED = {"created", "commit", "files", "derivation", "quality"}
@@ -88,14 +89,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(about, indent=2))
         return
-    for key in ("name", "aliases", "description", "licence", "tasks", "parameters", "context_length"):
-        typer.echo(f"{key.replace('_', ' ').capitalize():<16}{_plain(about[key])}")
-    for variant in shown_variants:
-        typer.echo(f"\n{variant.pop('id')}")
-        for key, value in variant.items():
-            typer.echo(f"  {key.replace('_', ' ').capitalize():<14}{_plain(value)}")
-    typer.echo("\nOn this device, best first")
-    for line in ranked(model, choices):
+    for line in details.about(model, registry.aliases(model), choices, store):
         typer.echo(line)
 
 
@@ -107,21 +101,6 @@ def _details(store: Store, model: ModelSpec, variant: Variant) -> dict[str, Any]
         "verified": variant.verified,
         "pulled": manifest.model_dump(mode="json", include=_PULLED, exclude_none=True) if manifest else None,
     } | ({"path": str(store.path(manifest))} if manifest and manifest.files else {})
-
-
-def _plain(value: Any) -> str:
-    match value:
-        case None | False:
-            return "no"
-        case True:
-            return "yes"
-        case int():
-            return f"{value:,}"
-        case [*items] if all(isinstance(item, str) for item in items):
-            return ", ".join(items)
-        case dict() | list():
-            return json.dumps(value)
-    return str(value)
 
 
 def remove(name: Name) -> None:

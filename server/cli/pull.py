@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 def pull(
     name: Name,
-    everything: Annotated[bool, typer.Option("--all", help="Every variant that can run here.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every variant that can run here without giving quality away.")
+    ] = False,
 ) -> None:
     """Download a model, or go on with a download that was interrupted.
 
@@ -63,8 +65,7 @@ def pull_best(settings: Settings, chooser: Chooser, name: str) -> Manifest:
     usable = [choice for choice in choices if choice.usable]
     if not usable:
         typer.secho(f"Note: {model.name} cannot run here: {choices[0].reason}.", fg="yellow", err=True)
-        order = [variant.name for variant in model.variants]
-        return _pull(settings, model, min((c.variant for c in choices), key=lambda variant: order.index(variant.name)))
+        return _pull(settings, model, choices[0].variant)
     *others, last = {choice.variant.name: choice.variant for choice in usable}.values()
     for variant in others:
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "Examples: cupola run smollm2 'What is the capital of France?' · cupola run smollm2 ·"
-    " git diff | cupola run smollm2 'Summarise this change:'"
+    " git diff | cupola run qwen2.5-coder-0.5b 'Summarise this change:'"
 )
 Message = dict[str, str]
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..models.choice import Chooser
 from ..models.progress import Progress as Pull
-from ..models.tuning import Measurement, Tuning
+from ..models.tuning import MANY, ONE, SOME, Measurement, Tuning
 from ..settings import load_settings
 from ..tune.tuner import Tuner
 from .choosing import Name, open_chooser
@@ -69,38 +69,46 @@ def rows(tuning: Tuning) -> Iterator[str]:
         f" {'THREADS':>8} {'MEMORY':>9}"
     )
     for one in tuning.measurements:
-        speeds = " ".join(f"{speed:>6.0f}" for speed in (one.prefill, one.decode[1], one.decode[4], one.decode[8]))
-        agreed = f"{one.quality.top1:.1%}" if one.quality else ""
-        far = "*" if one.divergence > tuning.max_kl else " "
-        threads = f"{one.threads}{' spin' if one.spin and one.backend != 'llama' else ''}"
+        speeds = " ".join(f"{one.decode[count]:>6.0f}" for count in (ONE, SOME, MANY))
+        agreed = f"{one.quality.top1:.1%}" if one.quality else "?"
+        divergence = f"{one.quality.kl_mean:.2g}" if one.quality else "?"
+        far = "*" if is_far(one, tuning) else " "
+        threads = f"{one.threads}{' spin' if one.spin and one.backend == 'onnx' else ''}"
         yield (
-            f"{one.variant:<14} {one.backend:<6} {speeds} {one.divergence:>7.2g}{far} {agreed:>6} {threads:>8}"
-            f" {megabytes(one.memory):>9}"
+            f"{one.variant:<14} {one.backend:<6} {one.prefill:>6.0f} {speeds} {divergence:>7}{far} {agreed:>6}"
+            f" {threads:>8} {megabytes(one.memory):>9}"
         )
-    if any(one.divergence > tuning.max_kl for one in tuning.measurements):
-        yield f"* says too much otherwise than its source: a mean divergence (KL) beyond {tuning.max_kl:g} nats"
+    if any(is_far(one, tuning) for one in tuning.measurements):
+        yield f"* says too much otherwise than its source: a mean divergence (KL) beyond {tuning.limit:.3g} nats"
+
+
+def is_far(one: Measurement, tuning: Tuning) -> bool:
+    return one.divergence is not None and one.divergence > tuning.limit
 
 
 def verdict(chooser: Chooser, name: str, tuning: Tuning) -> str:
     """What will be used from now on, against the download."""
     model, choices = chooser.ranking(name)
-    chosen = next(choice for choice in choices if choice.usable)
+    chosen = next((choice for choice in choices if choice.usable), None)
+    if chosen is None:
+        return f"Nothing can be chosen: {choices[0].reason}."
     found = chosen.measurement
     if found is None:
         return f"Chosen: {model.variant_id(chosen.variant)}, not measured: {chosen.reason}."
     text = (
         f"Chosen: {model.variant_id(chosen.variant)} on {found.backend}, {found.threads} threads"
-        f"{'' if found.spin else ' that do not spin'}: {found.decode[8]:.0f} tokens/s for 8 sequences,"
-        f" divergence {found.divergence:.2g} (at most {tuning.max_kl:g})."
+        f"{'' if found.spin else ' that do not spin'}: {found.decode[MANY]:.0f} tokens/s for {MANY} sequences,"
+        f" {'quality not measured' if found.divergence is None else f'divergence {found.divergence:.2g}'}"
+        f" (at most {tuning.limit:.3g})."
     )
     download = _download(tuning, {variant.name for variant in model.variants if model.origin(variant) is None})
     if download is None or download is found:
         return text
-    ratio = found.decode[8] / download.decode[8]
-    return f"{text} That is {ratio:.2f} times {download.variant} as downloaded ({download.decode[8]:.0f})."
+    ratio = found.decode[MANY] / download.decode[MANY]
+    return f"{text} That is {ratio:.2f} times {download.variant} as downloaded ({download.decode[MANY]:.0f})."
 
 
 def _download(tuning: Tuning, pulled: set[str]) -> Measurement | None:
     """The fastest of what was not made here."""
     found = [one for one in tuning.measurements if one.variant in pulled]
-    return max(found, key=lambda one: one.decode[8], default=None)
+    return max(found, key=lambda one: one.decode[MANY], default=None)

@@ -1,6 +1,6 @@
 """What a device has, as the detectors report it. Sizes are bytes; cores are fractions where a quota is one.
 
-`cupola doctor --json` and `GET /v1/system` are these structs, field by field.
+`GET /v1/system` is these structs, field by field; `cupola doctor --json` adds the models.
 """
 
 from typing import Literal

@@ -8,10 +8,12 @@ from pydantic import BaseModel, ValidationError
 from ..errors import InvalidValue
 from . import gguf
 from .footprint import parameters
-from .spec import FileSource, Format, HuggingFaceSource, ModelSpec, Source, Variant
+from .spec import FileSource, Format, HuggingFaceSource, ModelSpec, Sampling, Source, Variant
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 _DEFAULT_CONTEXT = 4096
+# OpenAI's default of 1 makes small models ramble; who knows better writes it into models.yaml.
+ADVICE = Sampling(temperature=0.7, top_p=0.9)
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _QUANTIZATION = re.compile(r"(?i)(?:^|[-_.*/])((?:iq|q)\d(?:_[a-z0-9]+)*|bf16|f16|f32|int4|int8)(?=[-_.*/]|$)")
 
@@ -85,6 +87,7 @@ def _entry(name: str, source: Source, files: str, context_length: int | None, li
         licence=licence,
         context_length=context_length or _DEFAULT_CONTEXT,
         variants=(variant,),
+        sampling=ADVICE,
         description=f"Added from {source.path if isinstance(source, FileSource) else source.type}.",
     )
 

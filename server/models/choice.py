@@ -28,7 +28,9 @@ class Chooser:
         """
         spec, variants = self._registry.resolve(name)
         tuning = read_tuning(self._store.home, self.facts.fingerprint, spec.name)
-        return spec, rank([*self._candidates(spec, name, variants)], self.facts, tuning, spec.parameters)
+        asked = ModelName.parse(name).engine in {variant.name for variant in variants}
+        candidates = [*self._candidates(spec, name, variants)]
+        return spec, rank(candidates, self.facts, tuning, spec.parameters, asked=asked)
 
     def serving(self, name: str) -> tuple[ModelSpec, list[Choice]]:
         """What is here and can serve `name`, best first; never empty.
@@ -51,7 +53,8 @@ class Chooser:
         spec, choices = self.ranking(name)
         tuning = read_tuning(self._store.home, self.facts.fingerprint, spec.name)
         sized = [self.sized(spec, choice.candidate, context, slots) for choice in choices]
-        return spec, rank(sized, self.facts, tuning, spec.parameters)
+        asked = ModelName.parse(name).engine in {choice.variant.name for choice in choices}
+        return spec, rank(sized, self.facts, tuning, spec.parameters, asked=asked)
 
     def sized(self, spec: ModelSpec, candidate: Candidate, context: int, slots: int) -> Candidate:
         """The candidate with what it needs; unknown for one that is not here or cannot be read."""

@@ -63,9 +63,9 @@ def make(source: DerivedSource, origin: Path, target: Path, base: Manifest, repo
     return Made(files, last.rounded, last.tensors, last.notes, last.quality)
 
 
-def measure_quality(backend: str, artifact: Path, source: Path) -> Quality:
+def measure_quality(backend: str, artifact: Path, source: Path, device: str) -> Quality:
     """How close an artifact on an engine is to a float32 forward of its source. Raises ConversionFailed."""
-    arguments = ["quality", backend, str(artifact), str(source)]
+    arguments = ["quality", backend, str(artifact), str(source), "--device", device]
     last = _run(arguments, f"The quality of {artifact.name} cannot be measured", artifact.name, 1, ignore)
     assert last.quality is not None
     return last.quality
@@ -76,7 +76,7 @@ def _run(arguments: list[str], complaint: str, label: str, size: int, report: Re
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "converters", *arguments, "--json"],
         env=child_environment(),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # it ends when we do, however we end
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -89,8 +89,9 @@ def _run(arguments: list[str], complaint: str, label: str, size: int, report: Re
     finally:
         process.kill()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
     if status or not last.done:
         reason = last.error.message if last.error else words or f"it ended with status {status}"
         raise ConversionFailed(f"{complaint}: {reason[:500]}")

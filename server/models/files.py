@@ -1,6 +1,7 @@
 """Files that a crash, a full disk or another process must not spoil."""
 
 import errno
+import filecmp
 import hashlib
 import os
 import shutil
@@ -49,8 +50,12 @@ def private_folder(path: Path) -> Path:
 def publish(finished: Path, final: Path) -> None:
     """Give a finished file its final name, read-only, in such a way that it is whole even after a power cut.
 
-    What bears the name already is replaced: it may be damaged, and this one was just checked.
+    What bears the name already is replaced if it is damaged. If not it stays, since views of other models are links to
+    it.
     """
+    if final.is_file() and filecmp.cmp(finished, final, shallow=False):
+        delete(finished)
+        return
     with finished.open("r+b") as file:
         sync(file)
     finished.chmod(0o444)

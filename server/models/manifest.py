@@ -23,13 +23,15 @@ class StoredFile(BaseModel):
 class Derivation(BaseModel):
     """How an artifact was made here from another one.
 
-    `rounded` of `tensors` matrices are not bit for bit those of the origin; `origin` and `digest` say which it was.
+    `rounded` of `tensors` matrices are not bit for bit those of the origin; `origin` and `digest` say which it was, and
+    `revision` which state of the converter made it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     origin: Name
     digest: Sha256
+    revision: int = 0
     rounded: int
     tensors: int
     notes: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ def _with_model(overlay: Path, model: ModelSpec) -> str:
     if any(other.name == model.name for other in known):
         raise ConfigError(f"{overlay} already has a model '{model.name}'; choose another name with --name.")
     entry = model.model_dump(mode="json", exclude_none=True)
+    entry["sampling"] = model.sampling.model_dump(mode="json", exclude_defaults=True)
     after = _inserted(before, entry)
     if not _says(after, before, entry):
         text = _block(entry, 0)

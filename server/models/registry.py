@@ -1,6 +1,7 @@
 """The models that Cupola knows: the bundled models.yaml with the user's overlay on top."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -111,8 +112,10 @@ class Registry:
         """The model of a plain name or alias. Raises ModelNotFound, which lists the known names."""
         found = self._models.get(self._aliases.get(name, name))
         if found is None:
+            near = get_close_matches(name, [*self._aliases, *self._models], n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
             known = ", ".join(sorted(self._models))
-            raise ModelNotFound(f"Model '{name}' does not exist. Known models: {known}.", param="model")
+            raise ModelNotFound(f"Model '{name}' does not exist.{hint} Known models: {known}.", param="model")
         return found
 
     def resolve(self, name: str) -> tuple[ModelSpec, tuple[Variant, ...]]:

@@ -3,7 +3,7 @@
 First what cannot run here goes: no engine, no device, no room. What gives quality away goes unless it was measured to
 be close enough, or was asked for by name. Then measured speed decides; where nothing was measured, priors: NPU, vendor
 GPU, generic GPU, processor; and on a processor an ONNX artifact of a small model, whose 8-bit kernels decode several
-sequences about 2.5 times as fast as llama.cpp does Q4_1 (docs/performance.md).
+sequences about twice as fast as llama.cpp does Q4_1 (docs/performance.md).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Literal
 from ..hardware.place import CLASSES, Facts, class_of
 from .manifest import Manifest
 from .spec import DerivedSource, Variant
-from .tuning import Measurement, Tuning
+from .tuning import MANY, ONE, Measurement, Tuning
 
 # Parameters up to which 8-bit weights are no burden: a large model is bound by the bytes it reads at each token.
 SMALL = 1_000_000_000
@@ -55,9 +55,18 @@ class Choice:
         return self.obstacle is None
 
 
-def rank(candidates: Sequence[Candidate], facts: Facts, tuning: Tuning | None, parameters: int | None) -> list[Choice]:
-    """The candidates, best first; those with an obstacle last. They come in the order of models.yaml."""
-    asked = len({candidate.variant.name for candidate in candidates}) == 1
+def rank(
+    candidates: Sequence[Candidate],
+    facts: Facts,
+    tuning: Tuning | None,
+    parameters: int | None,
+    *,
+    asked: bool = False,
+) -> list[Choice]:
+    """The candidates, best first; those with an obstacle last. They come in the order of models.yaml.
+
+    `asked`: they are one variant that was asked for by its name, so its quality is the asker's to judge.
+    """
     choices = [_judge(candidate, facts, tuning, parameters, asked=asked) for candidate in candidates]
     order = {id(choice): place for place, choice in enumerate(choices)}
     return sorted(choices, key=lambda choice: (*_key(choice, parameters), order[id(choice)]))
@@ -96,8 +105,9 @@ def _loss(variant: Variant, measurement: Measurement | None, tuning: Tuning | No
     """Why its quality forbids it, unless it was asked for by name."""
     if measurement is not None and tuning is not None:
         found = measurement.divergence
-        far = found > tuning.max_kl
-        return Obstacle("quality", f"its divergence of {found:.3g} is beyond {tuning.max_kl:g}") if far else None
+        if found is not None:
+            far = found > tuning.limit
+            return Obstacle("quality", f"its divergence of {found:.3g} is beyond {tuning.limit:.3g}") if far else None
     if variant.lossy:
         return Obstacle("quality", "it gives quality away, and how much was not measured here (cupola tune)")
     return None
@@ -105,10 +115,10 @@ def _loss(variant: Variant, measurement: Measurement | None, tuning: Tuning | No
 
 def _reason(candidate: Candidate, device: str | None, measurement: Measurement | None, parameters: int | None) -> str:
     if measurement is not None:
-        many = max(measurement.decode)
+        one, many = measurement.decode[ONE], measurement.decode[MANY]
+        quality = "quality not measured" if measurement.divergence is None else f"KL {measurement.divergence:.2g}"
         return (
-            f"measured here: {measurement.decode[1]:.0f} tokens/s for one sequence, {measurement.decode[many]:.0f} for"
-            f" {many}, prompts at {measurement.prefill:.0f}, divergence {measurement.divergence:.3g}"
+            f"measured: {one:.0f} tokens/s alone, {many:.0f} for {MANY}, prompts {measurement.prefill:.0f}, {quality}"
         )
     place = CLASSES[class_of(device)][0] if device else "no device"
     if device == "cpu" and _prefers_onnx(candidate.variant, parameters):

@@ -107,6 +107,8 @@ class DerivedSource(_Spec):
 
 PRECISIONS = {"gguf-to-onnx": ("exact", "int8", "int4", "fp16", "fp32")}
 FAITHFUL = frozenset({"exact", "int8", "fp16", "fp32", "q8_0", "f16", "bf16", "f32"})
+# One more when a converter makes something else of the same file: what it made before is then made again.
+REVISIONS = {"gguf-to-onnx": 1, "gguf-to-gguf": 1}
 CONVERTED: dict[str, tuple[Format, Format]] = {"gguf-to-onnx": ("gguf", "onnx"), "gguf-to-gguf": ("gguf", "gguf")}
 
 Source = Annotated[HuggingFaceSource | PypiSource | FileSource | DerivedSource, Field(discriminator="type")]

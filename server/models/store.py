@@ -27,7 +27,7 @@ from .manifest import Derivation, Manifest, StoredFile, make_manifest
 from .patience import Patience
 from .progress import Progress, Report, ignore
 from .sources import connect
-from .spec import DerivedSource, ModelSpec, Variant
+from .spec import REVISIONS, DerivedSource, ModelSpec, Variant
 
 _TRIES = 3  # of a pull whose blobs another process deletes
 _POLL = 0.2  # seconds between two looks at another process's download
@@ -136,11 +136,13 @@ class Store:
     def _sweep(self) -> int:
         """Delete blobs that no manifest names, unless a pull is under way somewhere. Returns the bytes freed.
 
+        What a pull left that failed or was killed keeps nothing: its blobs are fetched again.
+
         The blobs are listed first: one that a pull brings later is not among them, and one that it brought before is
         named by its manifest by the time its partial folder is gone. A pull that finds a blob gone fetches it again.
         """
         blobs = list((self.home / "blobs").glob("sha256-*"))
-        if any(path.is_dir() for path in (self.home / "partial").glob("*")):
+        if any(path.is_dir() and _held(path) for path in (self.home / "partial").glob("*")):
             return 0
         records = filter(None, map(_read, (self.home / "manifests").glob("*/*.json")))
         used = {self._blob(file.sha256) for manifest in records for file in manifest.files}
@@ -161,12 +163,17 @@ class Store:
         return manifest if promised else None
 
     def _from_current_origin(self, model: ModelSpec, variant: Variant, manifest: Manifest) -> bool:
-        """Whether a derived artifact was made from what its origin is now; an origin that is gone changes nothing."""
-        origin = model.origin(variant)
-        if origin is None or self.manifest(model, origin) is None:
+        """Whether a derived artifact was made by the converter as it is, from what its origin is now.
+
+        Where the origin is gone, what was made of it stays.
+        """
+        origin, made = model.origin(variant), manifest.derivation
+        if origin is None or not isinstance(variant.source, DerivedSource):
             return True
+        if made is None or made.revision != REVISIONS[variant.source.converter]:
+            return False
         base = self._current(model, origin)
-        return base is not None and manifest.derivation is not None and manifest.derivation.digest == base.digest
+        return self.manifest(model, origin) is None or (base is not None and made.digest == base.digest)
 
     def _make(self, model: ModelSpec, variant: Variant, base: Manifest, partial: Path, progress: Report) -> Manifest:
         """Convert into the partial folder, then move file by file into the blobs; the manifest comes last."""
@@ -176,7 +183,12 @@ class Store:
         made = make(variant.source, self.path(base), partial / "made", base, progress)
         files = tuple(self._keep(path, name, progress) for name, path in made.files)
         derivation = Derivation(
-            origin=base.variant, digest=base.digest, rounded=made.rounded, tensors=made.tensors, notes=made.notes
+            origin=base.variant,
+            digest=base.digest,
+            revision=REVISIONS[variant.source.converter],
+            rounded=made.rounded,
+            tensors=made.tensors,
+            notes=made.notes,
         )
         manifest = make_manifest(model, variant, files, derivation=derivation, quality=made.quality)
         with self._changing():
@@ -260,6 +272,15 @@ def _read(path: Path) -> Manifest | None:
         return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def _held(partial: Path) -> bool:
+    """Whether a process is at this pull."""
+    try:
+        with FileLock(f"{partial}.lock", timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -6,15 +6,17 @@ A measurement holds for one artifact, by its digest, on one engine, on the devic
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .files import private_folder, storage_errors, write_atomically
 from .quality import Quality
 from .spec import Name, Sha256
 
 PROMPT, ANSWER = 256, 128  # tokens of the request by which speeds are compared
-MANY = 8  # of them at once
+ONE, SOME, MANY = 1, 4, 8  # sequences at once
+Speed = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Measurement(BaseModel):
@@ -28,28 +30,35 @@ class Measurement(BaseModel):
     variant: Name
     backend: Name
     digest: Sha256
-    threads: int
+    threads: Annotated[int, Field(ge=1, le=1024)]
     spin: bool
-    prefill: float
-    decode: dict[int, float]
+    prefill: Speed
+    decode: dict[int, Speed]
     load_seconds: float
     memory: int
     quality: Quality | None = None
-    """Against the best source; None for that one itself."""
+    """Against the best source; None where no source is here to compare with."""
+
+    @field_validator("decode")
+    @classmethod
+    def _has_all(cls, decode: dict[int, float]) -> dict[int, float]:
+        if not decode.keys() >= {ONE, SOME, MANY}:
+            raise ValueError(f"speeds for {ONE}, {SOME} and {MANY} sequences are needed")
+        return decode
 
     @property
     def seconds(self) -> float:
         """Time for one request alone and then for eight at once, each 256 tokens of prompt and 128 of answer."""
-        prompts = (1 + MANY) * PROMPT / self.prefill
-        return prompts + ANSWER / self.decode[1] + MANY * ANSWER / self.decode[MANY]
+        prompts = (ONE + MANY) * PROMPT / self.prefill
+        return prompts + ANSWER / self.decode[ONE] + MANY * ANSWER / self.decode[MANY]
 
     @property
-    def divergence(self) -> float:
-        return self.quality.kl_mean if self.quality else 0.0
+    def divergence(self) -> float | None:
+        return self.quality.kl_mean if self.quality else None
 
 
 class Tuning(BaseModel):
-    """The result for one model. An artifact beyond `max_kl` is not chosen."""
+    """The result for one model. An artifact beyond `limit` is not chosen."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -58,6 +67,12 @@ class Tuning(BaseModel):
     created: datetime
     max_kl: float
     measurements: tuple[Measurement, ...]
+
+    @property
+    def limit(self) -> float:
+        """`max_kl`, or what the closest artifact has: an engine's own rounding is no reason to serve nothing."""
+        known = [one.divergence for one in self.measurements if one.divergence is not None]
+        return max(self.max_kl, min(known, default=0.0))
 
     def of(self, digest: str, backend: str) -> Measurement | None:
         """What was measured of an artifact on an engine."""

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from ..errors import LoadFailed, ModelLoading, NotEnoughMemory, PoolFull, QueueFull
 from ..hardware.cpu import usable_cores
@@ -24,7 +25,22 @@ from .resident import Resident, resident_key
 
 log = logging.getLogger(__name__)
 
-FAILURE_SECONDS = 60.0  # for which a variant that could not be loaded stands behind the others
+# For how long a variant that could not be loaded stands behind the others: twice as long with every failure.
+PAUSE, LONGEST_PAUSE = 60.0, 3600.0
+
+
+@dataclass(slots=True)
+class Failures:
+    """Loads of one variant that failed, one after the other; seconds on the monotonic clock."""
+
+    last: float = 0.0
+    count: int = 0
+
+    def note(self, now: float) -> None:
+        self.last, self.count = now, self.count + 1
+
+    def recent(self, now: float) -> bool:
+        return now - self.last < min(PAUSE * 2.0 ** min(self.count - 1, 16), LONGEST_PAUSE)
 
 
 class Pool:
@@ -35,7 +51,7 @@ class Pool:
         self._chooser = chooser
         self._store = store
         self._residents: dict[str, Resident] = {}
-        self._failures: dict[str, float] = {}  # when a load failed, by key
+        self._failures: dict[str, Failures] = {}  # by key
 
     @property
     def residents(self) -> list[Resident]:
@@ -51,8 +67,7 @@ class Pool:
 
     def context_of(self, spec: ModelSpec, variant: Variant) -> int:
         """Tokens a sequence of this variant may have, before an engine has said so."""
-        known = variant.context_length or spec.context_length
-        return min(known or self._settings.context, self._settings.context)
+        return min(variant.context_length or spec.context_length, self._settings.context)
 
     def resident(self, spec: ModelSpec, variant: Variant) -> Resident | None:
         """The loaded or loading model, if it is."""
@@ -82,7 +97,7 @@ class Pool:
                 await self._await_load(resident, deadline)
             except (LoadFailed, NotEnoughMemory) as error:
                 self._leave(resident)
-                self._failures[resident.key] = time.monotonic()
+                self._failures.setdefault(resident.key, Failures()).note(time.monotonic())
                 if choice is choices[-1]:
                     raise
                 log.warning("%s: %s Trying the next variant.", resident.key, error)
@@ -90,6 +105,7 @@ class Pool:
                 self._leave(resident)
                 raise
             else:
+                self._failures.pop(resident.key, None)
                 return resident
         raise AssertionError("there is always a choice")
 
@@ -103,7 +119,8 @@ class Pool:
         return spec, sorted(choices, key=lambda choice: self._failed(resident_key(spec, choice.variant)))
 
     def _failed(self, key: str) -> bool:
-        return time.monotonic() - self._failures.get(key, float("-inf")) < FAILURE_SECONDS
+        failures = self._failures.get(key)
+        return failures is not None and failures.recent(time.monotonic())
 
     async def close(self) -> None:
         """Unload everything."""
@@ -124,16 +141,18 @@ class Pool:
         found = self._residents.get(key)
         if found is not None and found.usable:
             return found
-        evicted = [self._residents.pop(r.key) for r in self.residents if not r.usable]
-        if len(self._residents) >= self._settings.max_models:
-            evicted.append(self._make_room(key))
+        dead = [r for r in self.residents if not r.usable]
+        # What may refuse comes first: nothing has left the table then.
+        full = len(self._residents) - len(dead) >= self._settings.max_models
+        evicted = [self._make_room(key)] if full else []
+        evicted += [self._residents.pop(r.key) for r in dead]
         resident = self._residents[key] = Resident(spec, choice)
         resident.loading = asyncio.create_task(self._load(resident, evicted), name=f"load {key}")
         resident.loading.add_done_callback(_note_failure)
         return resident
 
     def _make_room(self, key: str) -> Resident:
-        victim = choose_victim(Candidate(r.key, r.users, r.last_used) for r in self._residents.values())
+        victim = choose_victim(Candidate(r.key, r.users, r.last_used) for r in self.residents if r.usable)
         if victim is None:
             raise PoolFull(
                 f"Cannot load {key}: all {len(self._residents)} loaded models are in use. Try again, or raise"
@@ -175,7 +194,8 @@ class Pool:
         settings = self._settings
         context = self.context_of(resident.spec, resident.variant)
         needs = self._chooser.sized(resident.spec, resident.choice.candidate, context, settings.slots).needs
-        free = usable_bytes() if resident.choice.device == "cpu" else None
+        device = resident.choice.device
+        free = usable_bytes() if device == "cpu" else self._chooser.facts.device_memory.get(device or "")
         if needs is not None and free is not None and needs > free:
             asked = f"{settings.slots} slots and {context} tokens of context"
             raise NotEnoughMemory(

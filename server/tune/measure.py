@@ -11,13 +11,13 @@ import msgspec
 
 from ..child.platform import peak_memory
 from ..errors import CupolaError
+from ..models.tuning import MANY, ONE, SOME
 from ..runners import load_runner
 from ..runners.base import ModelRunner, Placement, Segment
 
-PROMPT = 512  # tokens of the prompt whose speed is measured
+LONGEST = 512  # tokens of the prompt whose speed is measured
 SHORT = 32  # tokens of the prompts before a decode is measured
 STEPS, WARM_UP = 40, 4
-SEQUENCES = (1, 4, 8)
 ROUNDS = 2  # the better one counts: another process may have had the cores in the other
 
 
@@ -51,8 +51,8 @@ def measure(order: Order) -> Speed:
     loaded = time.perf_counter() - began
     try:
         _prefill(runner, SHORT)  # the first pass allocates
-        prefill = max(_prefill(runner, PROMPT) for _ in range(ROUNDS))
-        decode = {count: max(_decode(runner, count) for _ in range(ROUNDS)) for count in SEQUENCES}
+        prefill = max(_prefill(runner, LONGEST) for _ in range(ROUNDS))
+        decode = {count: max(_decode(runner, count) for _ in range(ROUNDS)) for count in (ONE, SOME, MANY)}
         return Speed(prefill, decode, loaded, peak_memory())
     finally:
         runner.close()

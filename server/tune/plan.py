@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from ..models.select import Choice
 from ..models.tuning import Measurement
 
+NEAR = 1.5  # times the time of the fastest; another setting does not make up for more
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -21,9 +23,9 @@ def first_setting(cores: int) -> Setting:
 
 
 def further_settings(backend: str, cores: int) -> list[Setting]:
-    """The others worth a try. llama.cpp has no switch for spinning."""
+    """The others worth a try. Only the onnx engine has a switch for spinning."""
     counts = dict.fromkeys([cores, max(1, cores * 3 // 4), max(1, cores // 2)])
-    spins = (True, False) if backend != "llama" else (True,)
+    spins = (True, False) if backend == "onnx" else (True,)
     every = [Setting(threads, spin) for threads in counts for spin in spins]
     return [setting for setting in every if setting != first_setting(cores)]
 
@@ -42,8 +44,8 @@ def runnable(choices: Iterable[Choice], *, create: bool) -> list[Choice]:
     return list(found.values())
 
 
-def contenders(measured: list[Measurement], max_kl: float, factor: float = 1.5) -> list[Measurement]:
+def contenders(measured: list[Measurement], limit: float) -> list[Measurement]:
     """Those whose thread settings are worth measuring too: close enough to the source, and to the fastest."""
-    allowed = [one for one in measured if one.divergence <= max_kl]
+    allowed = [one for one in measured if one.divergence is None or one.divergence <= limit]
     best = min((one.seconds for one in allowed), default=0.0)
-    return [one for one in allowed if one.seconds <= factor * best]
+    return [one for one in allowed if one.seconds <= NEAR * best]

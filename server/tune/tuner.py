@@ -18,13 +18,13 @@ from ..models.progress import Report
 from ..models.select import Choice
 from ..models.spec import DerivedSource, ModelSpec
 from ..models.store import Store
-from ..models.tuning import Measurement, Tuning, write_tuning
+from ..models.tuning import MANY, Measurement, Tuning, read_tuning, write_tuning
 from ..runners.base import Placement
 from ..settings import Settings, child_environment
-from .measure import PROMPT, SEQUENCES, Order, Refused, Speed
+from .measure import LONGEST, Order, Refused, Speed
 from .plan import Setting, contenders, first_setting, further_settings, runnable
 
-CONTEXT = 2 * PROMPT
+CONTEXT = 2 * LONGEST
 TIMEOUT = 600.0  # seconds for one measurement
 
 Tell = Callable[[float, str], None]  # fraction done, what is being done
@@ -55,10 +55,12 @@ class Tuner:
 
     def tune(self, name: str, *, max_kl: float, create: bool, report: Report) -> Tuning:
         """Make candidates, measure them, and keep the result. Raises LoadFailed where nothing could be measured."""
-        spec, choices = self._chooser.ranking_with_sizes(name, CONTEXT, max(SEQUENCES))
+        spec, choices = self._chooser.ranking_with_sizes(name, CONTEXT, MANY)
         subjects = list(self._subjects(spec, runnable(choices, create=create), report))
         cores = self._settings.threads or usable_cores()
-        reference = _reference(subjects)
+        reference = self._reference(spec)
+        if reference is None:
+            self._warn(f"No GGUF of {spec.name} is here to compare with, so quality is not measured.")
         found: list[Measurement] = []
         for number, subject in enumerate(subjects):
             self._tell(0.5 * number / len(subjects), f"{subject.name}: quality and speed")
@@ -66,14 +68,9 @@ class Tuner:
                 found.append(measurement)
         if not found:
             raise LoadFailed(f"No variant of {spec.name} could be measured. See: cupola show {spec.name}")
-        found = self._refined(found, subjects, max_kl, cores)
-        tuning = Tuning(
-            model=spec.name,
-            device=self._chooser.facts.fingerprint,
-            created=datetime.now(UTC),
-            max_kl=max_kl,
-            measurements=tuple(sorted(found, key=lambda one: one.seconds)),
-        )
+        tuning = self._result(spec, found, max_kl)
+        refined = self._refined(found, subjects, tuning.limit, cores)
+        tuning = self._result(spec, refined, max_kl)
         write_tuning(self._settings.home, tuning)
         return tuning
 
@@ -91,11 +88,30 @@ class Tuner:
                 continue
             yield Subject(choice, manifest, self._store.path(manifest))
 
-    def _first(self, subject: Subject, reference: Subject, setting: Setting) -> Measurement | None:
+    def _result(self, spec: ModelSpec, found: list[Measurement], max_kl: float) -> Tuning:
+        """What is known now: what was just measured, and what was measured before of other variants and engines."""
+        device = self._chooser.facts.fingerprint
+        earlier = read_tuning(self._settings.home, device, spec.name)
+        again = {(one.digest, one.backend) for one in found}
+        kept = [one for one in (earlier.measurements if earlier else ()) if (one.digest, one.backend) not in again]
+        measurements = tuple(sorted([*found, *kept], key=lambda one: one.seconds))
+        return Tuning(
+            model=spec.name, device=device, created=datetime.now(UTC), max_kl=max_kl, measurements=measurements
+        )
+
+    def _reference(self, spec: ModelSpec) -> Path | None:
+        """The best source that is here, to be computed in float32: the GGUF with most bits of those not made here."""
+        ggufs = [v for v in spec.variants if v.format == "gguf" and not isinstance(v.source, DerivedSource)]
+        here = [manifest for variant in ggufs if (manifest := self._store.manifest(spec, variant))]
+        best = max(here, key=lambda manifest: manifest.size, default=None)
+        return self._store.path(best) if best else None
+
+    def _first(self, subject: Subject, reference: Path | None, setting: Setting) -> Measurement | None:
         """Speed with the usual setting, and quality; None, with a warning, if the engine cannot run it."""
         try:
             speed = self._speed(subject, setting)
-            quality = measure_quality(subject.choice.variant.backend, subject.path, reference.path)
+            device = subject.choice.device or "cpu"
+            quality = reference and measure_quality(subject.choice.variant.backend, subject.path, reference, device)
         except CupolaError as error:
             self._warn(f"{subject.name} was not measured: {error.message}")
             return None
@@ -109,11 +125,11 @@ class Tuner:
             decode=speed.decode,
             load_seconds=speed.load_seconds,
             memory=speed.memory,
-            quality=quality,
+            quality=quality or None,
         )
 
     def _refined(
-        self, found: list[Measurement], subjects: list[Subject], max_kl: float, cores: int
+        self, found: list[Measurement], subjects: list[Subject], limit: float, cores: int
     ) -> list[Measurement]:
         """The same, each a second time in another order, then with the other settings of those that may be chosen."""
         by_digest = {(s.manifest.digest, s.choice.variant.backend): s for s in subjects}
@@ -121,13 +137,17 @@ class Tuner:
         again = [((one.digest, one.backend), first_setting(cores)) for one in reversed(found)]
         tries = again + [
             (key, setting)
-            for key in ((one.digest, one.backend) for one in contenders(found, max_kl))
+            for key in ((one.digest, one.backend) for one in contenders(found, limit))
             for setting in further_settings(key[1], cores)
         ]
         for number, (key, setting) in enumerate(tries):
             spinning = "spinning" if setting.spin else "not spinning"
             self._tell(0.5 + 0.5 * number / len(tries), f"{by_digest[key].name}: {setting.threads} threads, {spinning}")
-            speed = self._speed(by_digest[key], setting)
+            try:
+                speed = self._speed(by_digest[key], setting)
+            except LoadFailed as error:
+                self._warn(error.message)
+                continue
             tried = best[key].model_copy(
                 update={**msgspec.structs.asdict(speed), "threads": setting.threads, "spin": setting.spin}
             )
@@ -138,7 +158,7 @@ class Tuner:
         """One measurement, in a process of its own. Raises LoadFailed."""
         placement = Placement(
             threads=setting.threads,
-            slots=max(SEQUENCES),
+            slots=MANY,
             spin=setting.spin,
             context=CONTEXT,
             device=subject.choice.device or "cpu",
@@ -165,10 +185,3 @@ def _answer(output: str, errors: str, name: str) -> Speed:
     except msgspec.DecodeError:
         reason = (errors.strip().splitlines() or ["its process ended without a word"])[-1][:300]
     raise LoadFailed(f"{name}: {reason}")
-
-
-def _reference(subjects: list[Subject]) -> Subject:
-    """The best source: of what was not made here the one with most bits, and GGUF, which is computed in float32."""
-    sources = [s for s in subjects if not isinstance(s.choice.variant.source, DerivedSource)] or subjects
-    ggufs = [s for s in sources if s.choice.variant.format == "gguf"] or sources
-    return max(ggufs, key=lambda subject: subject.manifest.size)

@@ -100,7 +100,8 @@ def test_what_does_not_fit_says_both_numbers() -> None:
 
 def test_what_gives_quality_away_is_used_when_asked_for_by_name() -> None:
     assert "onnx-int4" not in names(rank(ALL, facts(), None, SMALL))
-    assert names(rank([pulled(INT4)], facts(), None, SMALL)) == ["onnx-int4"]
+    assert names(rank([pulled(INT4)], facts(), None, SMALL, asked=True)) == ["onnx-int4"]
+    assert names(rank([pulled(INT4)], facts(), None, SMALL)) == []
 
 
 @pytest.mark.parametrize(("kl", "best"), [(0.019, "onnx-int4"), (0.021, "gguf")])
@@ -108,8 +109,27 @@ def test_measured_speed_decides_among_what_is_close_enough(kl: float, best: str)
     found = tuning(measurement(ALL[0], 150, 300), measurement(ALL[1], 100, 200), measurement(ALL[2], 300, 900, kl))
     choices = rank(ALL, facts(), found, SMALL)
     assert names(choices)[0] == best
-    assert "measured here" in choices[0].reason
+    assert "measured" in choices[0].reason
     assert ("onnx-int4" in names(choices)) == (kl <= 0.02)
+
+
+def test_an_engine_s_own_rounding_is_no_reason_to_serve_nothing() -> None:
+    found = tuning(measurement(ALL[0], 150, 300, 0.03), measurement(ALL[1], 100, 200, 0.04), max_kl=0.0)
+    assert names(rank(ALL, facts(), found, SMALL)) == ["gguf"]
+
+
+def test_what_was_not_compared_with_its_source_is_as_before() -> None:
+    unknown = [measurement(one, 100, 200).model_copy(update={"quality": None}) for one in ALL]
+    assert set(names(rank(ALL, facts(), tuning(*unknown), SMALL))) == {"gguf", "onnx-exact"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"prefill": 0}, {"prefill": float("nan")}, {"decode": {1: 5, 8: 5}}, {"threads": 0}, {"decode": {}}]
+)
+def test_a_tuning_that_cannot_be_is_none(tmp_path: Path, change: dict[str, object]) -> None:
+    path = write_tuning(tmp_path, tuning(measurement(ALL[0], 1, 2).model_copy(update=change)))
+    assert path.is_file()
+    assert read_tuning(tmp_path, "this device", "tiny") is None
 
 
 def test_a_measurement_of_other_bytes_counts_for_nothing() -> None:

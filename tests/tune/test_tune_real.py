@@ -26,11 +26,11 @@ def test_what_is_fastest_and_close_enough_is_chosen(home: Path) -> None:
     assert found.keys() == {"gguf-q4_1", "onnx-exact"}
     assert all(one["quality"]["kl_mean"] <= 0.02 for one in found.values())
     assert all(one["quality"]["top1"] >= 0.94 for one in found.values())
-    # Far below the 2.5 times of a quiet device: only that one batches better is certain on a busy one.
-    assert found["onnx-exact"]["decode"]["8"] > found["gguf-q4_1"]["decode"]["8"]
+    # Which of them is faster is the device's to say; that what is measured is believed is ours.
+    first = json.loads(done.stdout)["measurements"][0]
     ranking = json.loads(cupola(home, "show", "smollm2", "--json").stdout)["ranking"]
-    assert ranking[0]["id"] == "smollm2-135m-instruct@onnx-exact"
-    assert ranking[0]["measured"] == found["onnx-exact"]
-    assert "measured here" in cupola(home, "doctor").stdout
+    assert ranking[0]["id"] == f"smollm2-135m-instruct@{first['variant']}"
+    assert ranking[0]["measured"] == first
+    assert "measured: " in cupola(home, "doctor").stdout
     with running_server(home) as server, server.client() as http:
-        assert http.get("/v1/models/smollm2").json()["engine"] == "onnx"
+        assert http.get("/v1/models/smollm2").json()["engine"] == first["backend"]

@@ -5,6 +5,7 @@ import time
 import psutil
 from fastapi import APIRouter
 
+from ...models.choice import not_pulled
 from ...models.spec import ModelSpec, Variant
 from ...pool.resident import Resident
 from ..documents import ERRORS
@@ -16,7 +17,7 @@ router = APIRouter(tags=["models"])
 
 @router.get("/v1/models")
 async def list_models(services: Collaborators) -> ModelList:
-    """Every model whose files are here; a request for one that is not loaded loads it."""
+    """Every model whose files are here; a request for one that is not loaded loads it, if an engine here can."""
     found = []
     for spec in services.registry.models:
         _, choices = services.chooser.ranking(spec.name)
@@ -28,7 +29,11 @@ async def list_models(services: Collaborators) -> ModelList:
 @router.get("/v1/models/{name}", responses={404: ERRORS[404]})
 async def get_model(name: str, services: Collaborators) -> ModelBody:
     """One model, by name, alias or variant."""
-    return describe(services, *services.pool.find(name))
+    spec, choices = services.chooser.ranking(name)
+    here = [choice.variant for choice in choices if choice.candidate.manifest]
+    if not here:
+        raise not_pulled(name)
+    return describe(services, spec, here[0])
 
 
 @router.get("/admin/models")
