@@ -26,6 +26,8 @@ from .assembly import Assembly, Report
 from .tensors import Tensors
 from .weights import Precision, WeightFile
 
+PATIENCE = 10.0  # seconds to wait for another conversion to the same folder
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -92,7 +94,7 @@ def _owning(folder: Path) -> Iterator[None]:
     """Hold the lock of a conversion to `folder`; a process that died holds none."""
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=PATIENCE)  # one whose parent was killed is about to end
     except Timeout:
         raise InvalidValue(f"Another process is converting to {folder}.") from None
     try:

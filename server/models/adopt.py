@@ -2,8 +2,9 @@
 
 import re
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InvalidValue
 from . import gguf
@@ -19,7 +20,7 @@ _QUANTIZATION = re.compile(r"(?i)(?:^|[-_.*/])((?:iq|q)\d(?:_[a-z0-9]+)*|bf16|f1
 
 
 class _GenaiModel(BaseModel):
-    context_length: int | None = None
+    context_length: Annotated[int, Field(ge=1)] | None = None
 
 
 class _GenaiConfig(BaseModel):
@@ -62,6 +63,8 @@ def _local(path: Path) -> tuple[Source, str, int | None]:
                 refuse_pickle(file.name)
         return source, f"{path.name}/*", _genai_context(config)
     refuse_pickle(path.name)
+    if not path.is_file():
+        raise InvalidValue(f"{path} is neither a file nor a folder.")
     if path.suffix != ".gguf":
         raise InvalidValue(f"{path} is not called *.gguf; Cupola loads GGUF files and ONNX Runtime GenAI folders.")
     return source, path.name, gguf.context_length(path)

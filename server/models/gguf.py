@@ -109,7 +109,7 @@ def read(path: Path) -> Gguf:
 def context_length(path: Path) -> int | None:
     """Tokens the model was trained to attend to; None where the header does not say. Raises InvalidValue."""
     length = read(path).get("context_length")
-    return length if isinstance(length, int) else None
+    return length if isinstance(length, int) and length > 0 else None
 
 
 class _Reader:

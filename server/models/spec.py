@@ -31,11 +31,16 @@ Task = Literal["chat", "completion", "code", "tools", "reasoning", "embeddings",
 BACKENDS: dict[str, tuple[str, ...]] = {"gguf": ("llama",), "onnx": ("onnx", "genai"), "fake": ("fake",)}
 
 
+LONGEST_NAME = 200  # bytes; file systems have 255, and a draft's name is longer
+
+
 def stays_inside(path: str) -> str:
     """A path of a file inside an artifact, package or repository: it must not lead out of the folder it is put in."""
     parts = path.split("/")
     if PurePosixPath(path).is_absolute() or "\\" in path or ":" in path or not {"", ".", ".."}.isdisjoint(parts):
         raise ValueError("must be a relative path with forward slashes and without '..'")
+    if not path.isprintable() or any(len(part.encode()) > LONGEST_NAME for part in parts):
+        raise ValueError(f"must be of printable characters, at most {LONGEST_NAME} bytes between slashes")
     return path
 
 

@@ -269,9 +269,10 @@ class Store:
 def _read(path: Path) -> Manifest | None:
     """A manifest; one that cannot be read counts as absent, and the next pull writes it again."""
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        found = Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+    return found if (found.model, found.variant) == (path.parent.name, path.stem) else None
 
 
 def _held(partial: Path) -> bool:

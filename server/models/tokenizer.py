@@ -1,6 +1,10 @@
 """The tokenizer of a folder with `tokenizer.json`, on the `tokenizers` library."""
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,8 @@ from ..errors import InvalidValue
 
 SPACE = "\u2581"  # SentencePiece's
 LARGEST = 1 << 28
+MOST_GROWTH = 16.0  # of a text by its normalizer; a space becomes one character of three bytes
+_BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 
 class JsonTokenizer:
@@ -17,12 +23,14 @@ class JsonTokenizer:
 
     def __init__(self, folder: Path, eos_ids: frozenset[int], bos_id: int | None) -> None:
         text = _read(folder / "tokenizer.json")
+        content = _content(text, folder)
+        _refuse_growth(content.get("normalizer"), folder)
         self._with_special, self._without_special = _parsed(text, folder), _parsed(text, folder)
         self._without_special.encode_special_tokens = True
         added = self._with_special.get_added_tokens_decoder()
         self._special = frozenset(number for number, token in added.items() if token.special) | eos_ids
         self._added = {number: token.content for number, token in added.items()}
-        self._byte_level = _is_byte_level(json.loads(text))
+        self._byte_level = _is_byte_level(content)
         self.eos_ids = eos_ids
         self.bos_token = self._name(bos_id)
         self.eos_token = self._name(min(eos_ids, default=None))
@@ -34,7 +42,8 @@ class JsonTokenizer:
         # A template that writes the leading token itself must not get a second one.
         has_bos = bool(special and self.bos_token and clean.startswith(self.bos_token))
         tokenizer = self._with_special if special else self._without_special
-        return list(tokenizer.encode(clean, add_special_tokens=not has_bos).ids)
+        with _readable("The model's tokenizer cannot read this text"):
+            return list(tokenizer.encode(clean, add_special_tokens=not has_bos).ids)
 
     def token_bytes(self, token: int) -> bytes:
         known = self._bytes.get(token)
@@ -52,8 +61,8 @@ class JsonTokenizer:
             return b""  # a row of the head without a token
         if self._byte_level:
             return b"".join(_byte(character) for character in piece)
-        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-            return bytes([int(piece[3:5], 16)])
+        if byte := _BYTE.fullmatch(piece):
+            return bytes([int(byte[1], 16)])
         return piece.replace(SPACE, " ").encode()
 
     def _name(self, token: int | None) -> str:
@@ -76,6 +85,16 @@ def _byte(character: str) -> bytes:
     return character.encode() if number is None else bytes([number])
 
 
+def _content(text: str, folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InvalidValue(f"{folder / 'tokenizer.json'} is no tokenizer: it is no JSON object.")
+    return content
+
+
 def _is_byte_level(content: dict[str, Any]) -> bool:
     decoder = content.get("decoder") or {}
     return any(part.get("type") == "ByteLevel" for part in (decoder, *decoder.get("decoders", ())))
@@ -91,14 +110,43 @@ def _read(path: Path) -> str:
 
 
 def _parsed(text: str, folder: Path) -> Fast:
-    try:
+    with _readable(f"{folder / 'tokenizer.json'} is no tokenizer"):
         tokenizer = Fast.from_str(text)
+        # A prompt is neither cut nor filled up, whatever the file says.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         tokenizer.encode("a")  # a template of tokens that are not there shows in use only
+    return tokenizer
+
+
+@contextmanager
+def _readable(complaint: str) -> Iterator[None]:
+    """Errors and panics of the library as InvalidValue: another thread's request must not end the process."""
+    try:
+        yield
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001  # nothing more precise is raised, and a panic is no Exception
-        raise InvalidValue(f"{folder / 'tokenizer.json'} is no tokenizer: {error}.") from None
-    return tokenizer
+        raise InvalidValue(f"{complaint}: {str(error)[:200]}.") from None
+
+
+def _refuse_growth(part: Any, folder: Path) -> None:
+    """Raises InvalidValue for a normalizer that makes much of little: a chain of replacements multiplies."""
+    if _growth(part) > MOST_GROWTH:
+        raise InvalidValue(f"{folder / 'tokenizer.json'} has a normalizer that multiplies what it reads.")
+
+
+def _growth(part: Any) -> float:
+    """How many times as long a normalizer can make a text, at the most."""
+    if not isinstance(part, dict):
+        return 1.0
+    if part.get("type") == "Sequence":
+        return prod(_growth(step) for step in part.get("normalizers") or ())
+    if part.get("type") == "Replace":
+        pattern = part.get("pattern")
+        replaced = len(str(pattern.get("String") or "")) if isinstance(pattern, dict) else 0
+        return max(1.0, len(str(part.get("content") or "")) / max(1, replaced))
+    return 1.0
 
 
 def _chat_template(folder: Path) -> str | None:

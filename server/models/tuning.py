@@ -65,7 +65,7 @@ class Tuning(BaseModel):
     model: Name
     device: str
     created: datetime
-    max_kl: float
+    max_kl: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     measurements: tuple[Measurement, ...]
 
     @property

@@ -1,9 +1,12 @@
-"""One artifact on one engine with one thread setting, in a process of its own: `-m server.tune.measure ORDER`.
+"""One artifact on one engine with one thread setting, in a process of its own: `python -P -m server.tune.measure`.
 
-A fresh process for each, since thread pools and packed weights of one setting would serve the next. Prints a Speed.
+A fresh process for each, since thread pools and packed weights of one setting would serve the next. Reads an Order, a
+line of JSON, and prints a Speed. It ends with its stdin, and so with its parent, however that ends.
 """
 
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -29,7 +32,7 @@ class Order(msgspec.Struct, frozen=True):
     placement: Placement
 
 
-class Speed(msgspec.Struct, frozen=True):
+class Speed(msgspec.Struct, frozen=True, tag=True):
     """Tokens per second of prompts, and of decoding by number of sequences; seconds; bytes."""
 
     prefill: float
@@ -38,7 +41,7 @@ class Speed(msgspec.Struct, frozen=True):
     memory: int
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, tag=True):
     """Why nothing was measured."""
 
     error: str
@@ -90,8 +93,15 @@ def _decode(runner: ModelRunner, sequences: int) -> float:
     return sequences * STEPS / seconds
 
 
+def _end_with_parent() -> None:
+    while os.read(0, 1 << 10):
+        pass
+    os._exit(1)
+
+
 def main() -> None:
-    order = msgspec.json.decode(sys.argv[1], type=Order)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         answer: Speed | Refused = measure(order)
     except CupolaError as error:

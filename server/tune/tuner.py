@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,24 +166,45 @@ class Tuner:
             device=subject.choice.device or "cpu",
         )
         order = Order(subject.choice.variant.backend, str(subject.path), placement)
-        command = [sys.executable, "-P", "-m", "server.tune.measure", msgspec.json.encode(order).decode()]
+        return _answer(_asked(order), subject.name)
+
+
+def _asked(order: Order) -> str:
+    """What the measuring process printed. It is ended after TIMEOUT, and when we end."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "server.tune.measure"],
+        env=child_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    timer = threading.Timer(TIMEOUT, process.kill)
+    timer.start()
+    try:
+        with suppress(BrokenPipeError):  # it died at its start; its last words say of what
+            process.stdin.write(msgspec.json.encode(order) + b"\n")
+            process.stdin.flush()
+        return process.stdout.read().decode("utf-8", "replace")
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def _answer(output: str, name: str) -> Speed:
+    """The result among what libraries said. Raises LoadFailed with the reason, or with the last words."""
+    lines = output.strip().splitlines()
+    for line in reversed(lines):
         try:
-            done = subprocess.run(
-                command, env=child_environment(), capture_output=True, check=False, timeout=TIMEOUT, text=True
-            )
-        except subprocess.TimeoutExpired:
-            raise LoadFailed(f"{subject.name} was not measured within {TIMEOUT:.0f} s.") from None
-        return _answer(done.stdout, done.stderr, subject.name)
-
-
-def _answer(output: str, errors: str, name: str) -> Speed:
-    line = output.strip().rpartition("\n")[2]
-    try:
-        return msgspec.json.decode(line, type=Speed)
-    except msgspec.DecodeError:
-        pass
-    try:
-        reason = msgspec.json.decode(line, type=Refused).error
-    except msgspec.DecodeError:
-        reason = (errors.strip().splitlines() or ["its process ended without a word"])[-1][:300]
-    raise LoadFailed(f"{name}: {reason}")
+            answer = msgspec.json.decode(line, type=Speed | Refused)
+        except msgspec.DecodeError:
+            continue  # a library's own words
+        if isinstance(answer, Speed):
+            return answer
+        raise LoadFailed(f"{name}: {answer.error}")
+    words = lines[-1][:300] if lines else "its process ended without a word, or was not done in time"
+    raise LoadFailed(f"{name}: {words}")

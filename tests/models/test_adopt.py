@@ -1,3 +1,4 @@
+import os
 import struct
 from pathlib import Path
 
@@ -132,3 +133,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
             describe_plain("owner/model", pattern=pattern)
     with pytest.raises(InvalidValue, match="makes no model name"):
         describe_plain("owner/model", pattern="*.gguf", name="¿?")
+
+
+def test_what_is_neither_file_nor_folder_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(InvalidValue, match="neither a file nor a folder"):
+        describe(str(tmp_path / "pipe.gguf"), None, None, None, "MIT")

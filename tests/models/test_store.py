@@ -297,3 +297,11 @@ def test_the_default_model_is_the_promised_file(real_home: Path) -> None:
     assert manifest.files[0].sha256 == variants[0].sha256
     with store.path(manifest).open("rb") as file:
         assert file.read(4) == b"GGUF"
+
+
+def test_a_manifest_of_another_variant_counts_as_none(store: Store, model: ModelSpec, settings: Settings) -> None:
+    variant = model.variants[0]
+    store.pull(model, variant, settings)
+    path = store.home / "manifests" / model.name / f"{variant.name}.json"
+    path.write_text(path.read_text().replace(f'"variant": "{variant.name}"', '"variant": "other"'))
+    assert store.manifest(model, variant) is None

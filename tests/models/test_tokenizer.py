@@ -182,3 +182,50 @@ def test_no_damage_is_more_than_an_error(flips: list[tuple[int, str]], tmp_path:
     except InvalidValue:
         return
     assert b"".join(map(tokenizer.token_bytes, tokenizer.encode("the<|end|>", special=True))) is not None
+
+
+def test_what_multiplies_a_text_is_refused(tmp_path: Path) -> None:
+    """Six replacements of one character by thirty make gigabytes of it."""
+    swell = {"type": "Replace", "pattern": {"String": "x"}, "content": "x" * 30}
+    written(tmp_path, json.dumps(content() | {"normalizer": {"type": "Sequence", "normalizers": [swell] * 6}}))
+    with pytest.raises(InvalidValue, match="multiplies what it reads"):
+        load(tmp_path)
+    harmless = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    written(tmp_path, json.dumps(content() | {"normalizer": {"type": "Sequence", "normalizers": [harmless] * 6}}))
+    assert load(tmp_path).encode("a b", special=False)
+
+
+def test_a_pattern_that_gives_up_is_an_error_of_its_request(tmp_path: Path) -> None:
+    split = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    written(
+        tmp_path, json.dumps(content() | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, BYTE_LEVEL]}})
+    )
+    loaded = load(tmp_path)
+    with pytest.raises(InvalidValue, match="cannot read this text"):
+        loaded.encode("x" * 40, special=False)
+    assert loaded.encode("the", special=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"truncation": {"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}},
+        {
+            "padding": {
+                "strategy": {"Fixed": 500},
+                "direction": "Right",
+                "pad_to_multiple_of": None,
+                "pad_id": 0,
+                "pad_type_id": 0,
+                "pad_token": "t",
+            }
+        },
+    ],
+)
+def test_a_prompt_is_neither_cut_nor_filled_up(tmp_path: Path, folder: Path, change: dict[str, Any]) -> None:
+    text = "a longer text than three tokens"
+    expected = load(folder).encode(text, special=False)
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    written(changed, json.dumps(content() | change))
+    assert load(changed).encode(text, special=False) == expected

@@ -7,7 +7,7 @@ from typing import IO
 
 from ...errors import SourceError, SourceNotFound
 from ..files import BLOCK
-from ..spec import FileSource
+from ..spec import FileSource, stays_inside
 from .base import ByteStream, Listing, Part, RemoteFile
 
 
@@ -25,7 +25,11 @@ class FileOrigin:
         )
         if not found:
             raise SourceNotFound(f"{self._path} has no file to take; check the path.")
-        return Listing(tuple(_remote(path, path.relative_to(folder).as_posix()) for path in found))
+        root = folder.resolve()
+        for path in found if self._path.is_dir() else ():
+            if not path.resolve().is_relative_to(root):
+                raise SourceError(f"{path} is a link that leads out of the folder; put the file there itself.")
+        return Listing(tuple(_remote(path, _name(path, folder)) for path in found))
 
     @contextmanager
     def open(self, part: Part, offset: int, etag: str | None) -> Iterator[ByteStream]:
@@ -58,6 +62,15 @@ def _blocks(file: IO[bytes], path: Path) -> Iterator[bytes]:
             yield block
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _name(path: Path, folder: Path) -> str:
+    """What the file is called in the artifact. Raises SourceError for a name that not every system can have."""
+    name = path.relative_to(folder).as_posix()
+    try:
+        return stays_inside(name)
+    except ValueError as error:
+        raise SourceError(f"{str(path)!a} cannot be taken: its name {error}.") from None
 
 
 def _remote(path: Path, name: str) -> RemoteFile:
