@@ -14,7 +14,7 @@ from onnx import helper
 from server.runners.onnx import graphs
 from server.runners.onnx.device_rows import DeviceRows
 from server.runners.onnx.logits import Picker, Place, on_host
-from server.runners.onnx.rows import STEP, HostRows, KvRows
+from server.runners.onnx.rows import STEP, HostRows, KvRows, untouched
 from server.runners.onnx.session import allocate, placed
 
 SIZES = {"layers": 2, "rows": 4, "kv_heads": 2, "head_size": 3}
@@ -98,9 +98,33 @@ def test_growing_has_one_array_twice_and_not_all() -> None:
     rows.close()
 
 
+def test_short_rows_beside_a_long_one_stay_short() -> None:
+    rows = HostRows(layers=8, rows=8, kv_heads=4, head_size=64, dtype=np.float32)
+    rows.grow(4096, [0] * 8)  # 537 MB, were it all used
+    before = psutil.Process().memory_info().rss
+    for index in range(16):
+        shape, address = rows.view(index, 0, 8)
+        whole = at(address, shape, np.float32)
+        whole[0, :, :4000] = 1
+        whole[1:, :, :50] = 1
+    used = (4000 + 7 * 50) * rows.bytes_per_token
+    assert psutil.Process().memory_info().rss - before < 1.3 * used
+    rows.close()
+
+
 def test_memory_that_is_not_there_is_no_crash() -> None:
+    for take in (lambda: allocate([1 << 50], np.float32, "cpu"), lambda: untouched((1 << 50,), np.dtype(np.float32))):
+        with pytest.raises(MemoryError):
+            take()
+
+
+def test_growth_without_memory_loses_nothing() -> None:
+    rows = HostRows(layers=1, rows=2, kv_heads=1, head_size=64, dtype=np.float32)
     with pytest.raises(MemoryError):
-        allocate([1 << 50], np.float32, "cpu")
+        rows.grow(1 << 50, [0, 0])
+    assert rows.capacity == STEP
+    rows.grow(2 * STEP, [0, 0])
+    assert rows.capacity == 2 * STEP
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
