@@ -14,7 +14,7 @@ from onnx import helper
 from server.runners.onnx import graphs
 from server.runners.onnx.device_rows import DeviceRows
 from server.runners.onnx.logits import Picker, Place, on_host
-from server.runners.onnx.rows import STEP, HostRows, KvRows, untouched
+from server.runners.onnx.rows import STEP, HostRows, KvRows, Zeros
 from server.runners.onnx.session import allocate, placed
 
 SIZES = {"layers": 2, "rows": 4, "kv_heads": 2, "head_size": 3}
@@ -113,7 +113,7 @@ def test_short_rows_beside_a_long_one_stay_short() -> None:
 
 
 def test_memory_that_is_not_there_is_no_crash() -> None:
-    for take in (lambda: allocate([1 << 50], np.float32, "cpu"), lambda: untouched((1 << 50,), np.dtype(np.float32))):
+    for take in (lambda: allocate([1 << 50], np.float32, "cpu"), lambda: Zeros((1 << 50,), np.dtype(np.float32))):
         with pytest.raises(MemoryError):
             take()
 
