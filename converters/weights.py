@@ -21,9 +21,10 @@ from server.models.gguf import TensorInfo
 from .blocks import Blocks, Bytes, Floats
 from .tensors import as_floats
 
-Precision = Literal["exact", "int8", "int4", "fp16", "fp32"]
+Precision = Literal["exact", "int8", "int4", "int4_128", "fp16", "fp32"]
 ZERO = {4: 8, 8: 128}  # the zero point that the kernels assume where none is given
 BLOCK = 32
+COARSE = (128, 64, 32)  # blocks of int4_128: the largest that divides a row
 ALIGNMENT = 4096  # of external data, so that it can be mapped
 INLINE = 1024  # bytes; smaller tensors stay in the graph
 
@@ -54,6 +55,8 @@ def form_of(info: TensorInfo, precision: Precision) -> Form:
         return Form(16, 0, exact=kind == "F16")
     if precision == "exact" and kind in _FLOAT:
         return Form(16 if kind == "F16" else 32, 0, exact=True)
+    if precision == "int4_128" and width % BLOCK == 0:
+        return Form(4, next(block for block in COARSE if width % block == 0), exact=False)
     if precision != "int8" and kind in _EXACT_4:
         return Form(4, _EXACT_4[kind], exact=True)
     if precision != "int4" and kind in _EXACT_8:

@@ -95,7 +95,8 @@ class DerivedSource(_Spec):
     """The variant it is made from."""
     converter: Literal["gguf-to-onnx", "gguf-to-gguf"] = "gguf-to-onnx"
     precision: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=16)] = "exact"
-    """Of gguf-to-onnx: exact, int8, int4, fp16 or fp32. Of gguf-to-gguf: a type of llama.cpp such as q8_0 or q4_0."""
+    """Of gguf-to-onnx: exact, int8, int4, int4_128 (blocks of up to 128 weights), fp16 or fp32. Of gguf-to-gguf: a type
+    of llama.cpp such as q8_0 or q4_0."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -110,7 +111,7 @@ class DerivedSource(_Spec):
         return self.precision not in FAITHFUL
 
 
-PRECISIONS = {"gguf-to-onnx": ("exact", "int8", "int4", "fp16", "fp32")}
+PRECISIONS = {"gguf-to-onnx": ("exact", "int8", "int4", "int4_128", "fp16", "fp32")}
 FAITHFUL = frozenset({"exact", "int8", "fp16", "fp32", "q8_0", "f16", "bf16", "f32"})
 # One more when a converter makes something else of the same file: what it made before is then made again.
 REVISIONS = {"gguf-to-onnx": 1, "gguf-to-gguf": 1}

@@ -6,6 +6,12 @@ from .spec import DerivedSource, ModelSpec, Variant
 MADE = (
     ("onnx-exact", "onnx", "exact", DerivedSource(variant="origin", converter="gguf-to-onnx", precision="exact")),
     ("onnx-int4", "onnx", "int4", DerivedSource(variant="origin", converter="gguf-to-onnx", precision="int4")),
+    (
+        "onnx-int4-128",
+        "onnx",
+        "int4-128",
+        DerivedSource(variant="origin", converter="gguf-to-onnx", precision="int4_128"),
+    ),
     ("gguf-q4_0", "gguf", "Q4_0", DerivedSource(variant="origin", converter="gguf-to-gguf", precision="q4_0")),
 )
 

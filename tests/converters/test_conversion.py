@@ -146,12 +146,13 @@ def test_a_full_disk_is_said_and_leaves_nothing(model: Path, target: Path) -> No
 
 
 def test_an_unknown_precision_lists_the_known_ones(model: Path, target: Path) -> None:
-    with pytest.raises(InvalidValue, match="exact, int8, int4, fp16, fp32"):
+    with pytest.raises(InvalidValue, match="exact, int8, int4, int4_128, fp16, fp32"):
         convert(model, target, "int3")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("precision", "most"), [("exact", 1e-7), ("fp32", 1e-7), ("fp16", 1e-4), ("int8", 0.02), ("int4", 0.5)]
+    ("precision", "most"),
+    [("exact", 1e-7), ("fp32", 1e-7), ("fp16", 1e-4), ("int8", 0.02), ("int4", 0.5), ("int4_128", 0.6)],
 )
 def test_a_precision_costs_what_it_says(precision: Precision, most: float, model: Path, target: Path) -> None:
     outcome = convert(model, target, precision)

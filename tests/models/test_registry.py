@@ -76,8 +76,8 @@ def test_an_engine_or_a_variant_narrows(registry: Registry) -> None:
 
 def test_what_can_be_made_of_a_gguf_needs_no_entry(registry: Registry) -> None:
     model, variants = registry.resolve("smollm2@onnx")
-    assert [variant.name for variant in variants] == ["onnx-exact", "onnx-int4"]
-    assert [variant.lossy for variant in variants] == [False, True]
+    assert [variant.name for variant in variants] == ["onnx-exact", "onnx-int4", "onnx-int4-128"]
+    assert [variant.lossy for variant in variants] == [False, True, True]
     assert {model.origin(variant) for variant in variants} == {model.variants[0]}
     assert registry.resolve("fake")[0].variants == registry.resolve("fake")[1]
 
