@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from server.errors import CupolaError
+from server.errors import CupolaError, InvalidValue
 from server.models import gguf as reader
 from server.models.conversion import Failure, Line
 from server.models.progress import Phase
@@ -20,6 +20,7 @@ from server.models.quality import Quality
 from server.models.spec import PRECISIONS
 
 from .assessment import assess
+from .encoder_to_onnx import convert as convert_encoder
 from .gguf_to_onnx import convert
 
 app = typer.Typer(
@@ -123,6 +124,23 @@ def gguf_to_gguf(
         matrices = count_matrices(source)
         line = Line(phase=last_phase(found), fraction=1.0, done=True, rounded=matrices, tensors=matrices, quality=found)
         finish(reporter, line, made, as_json=as_json)
+
+
+@app.command("encoder-to-onnx", epilog="Example: python -m converters encoder-to-onnx ./all-MiniLM-L6-v2 ./minilm-onnx")
+def encoder_to_onnx(
+    source: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder with model.safetensors.", file_okay=False)],
+    target: Target,
+    precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS["encoder-to-onnx"]))] = "fp32",
+    as_json: AsJson = False,
+) -> None:
+    """Make a folder for ONNX Runtime of a sentence encoder (BERT). Nothing is rounded, so nothing is measured."""
+    with reporting(as_json=as_json) as reporter:
+        if precision not in PRECISIONS["encoder-to-onnx"]:
+            raise InvalidValue(
+                f"There is no precision {precision!r}. Known: {', '.join(PRECISIONS['encoder-to-onnx'])}."
+            )
+        made = convert_encoder(source, target, reporter.step)
+        finish(reporter, Line(fraction=1.0, done=True, tensors=made.matrices), target, as_json=as_json)
 
 
 @app.command("quality", epilog="Example: python -m converters quality onnx ./model-onnx model.gguf")

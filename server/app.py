@@ -10,7 +10,23 @@ from fastapi import FastAPI
 from . import __version__
 from .api import cancel, errors
 from .api.limits import Border
-from .api.routes import chat, completions, health, models
+from .api.pulls import Pulls
+from .api.responses.background import Background
+from .api.responses.store import ResponseStore
+from .api.routes import (
+    anthropic,
+    chat,
+    completions,
+    embeddings,
+    health,
+    models,
+    ollama,
+    ollama_embed,
+    ollama_models,
+    rerank,
+    responses,
+    tokens,
+)
 from .api.routes import system as system_routes
 from .api.services import Services
 from .chat.renderer import Renderer
@@ -26,6 +42,21 @@ from .settings import Settings
 log = logging.getLogger(__name__)
 
 LOCAL_NAMES = ("localhost",)
+ROUTES = (
+    chat,
+    completions,
+    responses,
+    embeddings,
+    rerank,
+    tokens,
+    anthropic,
+    ollama,
+    ollama_embed,
+    ollama_models,
+    models,
+    system_routes,
+    health,
+)
 
 
 @asynccontextmanager
@@ -47,7 +78,12 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
         preloads = Preloads(pool, preload)
         stack.push_async_callback(preloads.close)
         preloads.start()
-        yield Services(settings, registry, store, renderer, chooser, pool, preloads, inventory)
+        kept = ResponseStore(settings.stored_responses, settings.stored_response_bytes)
+        background = Background(kept, settings.background_responses)
+        stack.push_async_callback(background.close)
+        pulls = Pulls(settings, store, chooser)
+        stack.push_async_callback(pulls.close)
+        yield Services(settings, registry, store, renderer, chooser, pool, preloads, inventory, kept, background, pulls)
 
 
 def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
@@ -70,7 +106,7 @@ def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
     errors.install(app)
     cancel.install(app)
     app.add_middleware(Border, max_body_bytes=settings.max_body_bytes, hosts={*LOCAL_NAMES, settings.host})
-    for module in (chat, completions, models, system_routes, health):
+    for module in ROUTES:
         app.include_router(module.router)
     return app
 

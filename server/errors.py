@@ -5,6 +5,7 @@
     |  |- InvalidValue                    a field is out of range or of the wrong type
     |  |- UnsupportedField                a field that would change the meaning and cannot be honoured
     |  |- ContextLengthExceeded           the prompt (and the tokens asked for) do not fit
+    |  |- WrongModel                      the model does not do what this endpoint is for
     |  |- TemplateFailed                  the chat template refused, failed or took too long
     |  |- BodyTooLarge               413
     |  |- UnsupportedMediaType       415
@@ -18,6 +19,7 @@
     |  |- QueueFull                  429  too many requests wait for this model
     |  |- PoolFull                        every loaded model is in use
     |  |- NotEnoughMemory                 the model and its KV entries do not fit
+    |  |- PullStopped                     nobody waited for the pull any more, or the server stops
     |  `- WorkerDied                      the worker process ended during the request
     |- LoadFailed                         the engine could not load the artifact
     |- EngineFailed                       the engine returned an error for a batch
@@ -90,6 +92,10 @@ class ContextLengthExceeded(RequestError):
         )
 
 
+class WrongModel(RequestError):
+    code = "unsupported_model"
+
+
 class TemplateFailed(RequestError):
     code = "chat_template_failed"
 
@@ -152,6 +158,10 @@ class PoolFull(Unavailable):
 
 class NotEnoughMemory(Unavailable):
     code = "not_enough_memory"
+
+
+class PullStopped(Unavailable):
+    code = "pull_stopped"
 
 
 class WorkerDied(Unavailable):

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body")] = 4 * 1024 * 1024
     request_seconds: Annotated[float, Field(gt=0, description="time in which a request must have arrived whole")] = 30.0
     stall_seconds: Annotated[float, Field(gt=0, description="time a client may leave its answer unread")] = 30.0
+    stored_responses: Annotated[int, Field(ge=1, description="responses kept for later requests; the oldest go")] = 1000
+    stored_response_bytes: Annotated[int, Field(ge=1024, description="most bytes of JSON that those may take")] = 2**26
+    background_responses: Annotated[int, Field(ge=1, description="background responses made at once")] = 64
     load_timeout: Annotated[float, Field(gt=0, description="seconds a model may take to load")] = 600.0
     template_seconds: Annotated[float, Field(gt=0, description="deadline of one chat template")] = 1.2
     shutdown_seconds: Annotated[int, Field(ge=0, description="grace for running streams at shutdown")] = 30

@@ -23,17 +23,33 @@ class SamplingParams(Struct, frozen=True, omit_defaults=True):
     frequency_penalty: float = 0.0
     logit_bias: dict[int, float] = {}
     seed: int | None = None
-    max_tokens: int | None = None  # None: until the context is full
+    max_tokens: int | None = None  # None: until the context is full; 0: nothing, the prompt is scored only
     min_tokens: int = 0
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
 
 
+class Grammar(Struct, frozen=True):
+    """What the answer has to match, as llguidance reads it: a JSON Schema, a regular expression or a Lark grammar.
+
+    `param` is the field of the request that asked for it, for errors. `json` says that the text is JSON, or JSON with
+    marks around it: its numbers are then kept short, and it is closed before the tokens run out.
+    """
+
+    kind: Literal["json_schema", "regex", "lark"]
+    source: str
+    param: str = "response_format"
+    json: bool = False
+
+
 class Request(Struct, frozen=True):
-    """One sequence to generate.
+    """One prompt to continue, `n` times.
 
     `prompt` is text (tokenised in the worker) or token ids. `special` says whether text like `<|im_end|>` in the
     prompt names the special token: true for a rendered chat template, and for a completion prompt as its peers do.
+    `logprobs` asks for the log-probability of each token and of that many likeliest ones (None: of none), and
+    `prompt_logprobs` the same of the prompt's tokens. Special tokens of `shown` appear in the
+    text, as tool formats want.
     """
 
     id: str
@@ -41,28 +57,76 @@ class Request(Struct, frozen=True):
     params: SamplingParams
     special: bool = True
     cache_prompt: bool = True
+    n: int = 1
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    grammar: Grammar | None = None
+    shown: tuple[str, ...] = ()
 
 
 class Usage(Struct, frozen=True):
-    """Token counts of one request; `cached_tokens` is the part of the prompt whose KV entries were reused."""
+    """Token counts of one sequence; `cached_tokens` is the part of the prompt whose KV entries were reused.
+
+    Seconds: until the sequence got a slot, from then to the first token, and from that to the last one.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    queue_seconds: float = 0.0
+    prompt_seconds: float = 0.0
+    decode_seconds: float = 0.0
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
 
+class Likely(Struct, frozen=True, array_like=True):
+    """A token, its bytes, and its log-probability (natural logarithm, of the model's own distribution)."""
+
+    token: int
+    text: bytes
+    logprob: float
+
+
+class TokenLogprob(Struct, frozen=True, array_like=True):
+    """A token of the answer or the prompt, and the likeliest tokens of its position, best first.
+
+    `logprob` is None for the first token of a prompt, which nothing predicts.
+    """
+
+    token: int
+    text: bytes
+    logprob: float | None
+    top: tuple[Likely, ...] = ()
+
+
 class Delta(Struct, frozen=True, omit_defaults=True):
-    """What a request gained in one or more engine steps. The last delta of a request carries `finish` and `usage`."""
+    """What one continuation of a request gained in one or more engine steps.
+
+    `index` says which continuation. Its last delta carries `finish` and `usage`, and `stop` where a stop string ended
+    it. `prompt` comes once, with the first delta, where the prompt's log-probabilities were asked for.
+    """
 
     text: str = ""
     tokens: int = 0
     finish: FinishReason | None = None
     usage: Usage | None = None
+    index: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    prompt: tuple[TokenLogprob, ...] = ()
+    stop: str | None = None
 
     def merged(self, later: "Delta") -> "Delta":
-        """This delta followed by a later one of the same request, for a reader that lags behind."""
-        return Delta(self.text + later.text, self.tokens + later.tokens, later.finish, later.usage)
+        """This delta followed by a later one of the same continuation, for a reader that lags behind."""
+        return Delta(
+            self.text + later.text,
+            self.tokens + later.tokens,
+            later.finish,
+            later.usage,
+            self.index,
+            self.logprobs + later.logprobs,
+            self.prompt + later.prompt,
+            later.stop,
+        )

@@ -12,6 +12,7 @@ from server.models.registry import Registry
 from server.models.store import Store
 from server.settings import Settings
 
+from .bert_gguf import write_bert
 from .serving import RunningServer, running_server
 
 
@@ -60,6 +61,37 @@ def onnx_home() -> Path:
     store.remove(model, variants[0])
     store.pull(model, variants[0], Settings(home=home))
     return home
+
+
+@pytest.fixture(scope="session")
+def minilm_home() -> Path:
+    """A home with the sentence encoder, made ONNX by `cupola pull` as it is now; its download is kept."""
+    home = Path(platformdirs.user_cache_dir("cupola-tests-minilm"))
+    store, registry = Store(home), Registry.load()
+    model, variants = registry.resolve("minilm@onnx-fp32")
+    store.remove(model, variants[0])
+    store.verify(store.pull(model, variants[0], Settings(home=home)))
+    return home
+
+
+@pytest.fixture(scope="session")
+def minilm_folder(minilm_home: Path) -> Path:
+    """The sentence encoder as the folder that ONNX Runtime loads."""
+    store, registry = Store(minilm_home), Registry.load()
+    model, variants = registry.resolve("minilm@onnx-fp32")
+    manifest = store.manifest(model, variants[0])
+    assert manifest is not None
+    return store.path(manifest)
+
+
+@pytest.fixture(scope="session")
+def minilm_gguf(minilm_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sentence encoder as a GGUF file."""
+    store, registry = Store(minilm_home), Registry.load()
+    model, variants = registry.resolve("minilm@safetensors")
+    manifest = store.manifest(model, variants[0])
+    assert manifest is not None
+    return write_bert(store.path(manifest), tmp_path_factory.mktemp("gguf") / "minilm.gguf")
 
 
 @pytest.fixture(scope="session", params=["llama", "onnx"])

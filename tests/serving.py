@@ -39,6 +39,8 @@ class RunningServer:
 def running_server(home: Path, *arguments: str, **settings: str) -> Iterator[RunningServer]:
     """`cupola serve` on a free port with `CUPOLA_<NAME>` settings; it has ended when the block is left."""
     environment = child_environment() | {f"CUPOLA_{name.upper()}": value for name, value in settings.items()}
+    if settings.get("offline") == "false":
+        environment["HF_HUB_OFFLINE"] = "0"  # huggingface_hub reads its own variable, which children are given
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "server", "serve", "--port", "0", *arguments],
         env=environment | {"CUPOLA_HOME": str(home)},
@@ -68,7 +70,9 @@ def wait_until_live(url: str) -> None:
         client.get(f"{url}/health/live").raise_for_status()
 
 
-def add_fake_model(home: Path, name: str, sampling: dict[str, float] | None = None, **options: Any) -> None:
+def add_fake_model(
+    home: Path, name: str, sampling: dict[str, float] | None = None, tasks: tuple[str, ...] = ("chat",), **options: Any
+) -> None:
     """Put a fake model with `FakeOptions` into the overlay of a home; it is to be pulled like any other."""
     home.mkdir(parents=True, exist_ok=True)
     artifact = home / f"{name}.json"
@@ -77,7 +81,7 @@ def add_fake_model(home: Path, name: str, sampling: dict[str, float] | None = No
     content = yaml.safe_load(overlay.read_text()) if overlay.exists() else {"models": []}
     variant = {"name": "weightless", "format": "fake", "source": {"type": "file", "path": str(artifact)}}
     entry = {"name": name, "licence": "Apache-2.0", "context_length": 4096, "variants": [variant]}
-    content["models"].append(entry | {"sampling": sampling or {}})
+    content["models"].append(entry | {"sampling": sampling or {}, "tasks": list(tasks)})
     overlay.write_text(yaml.safe_dump(content))
 
 

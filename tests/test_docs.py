@@ -6,13 +6,41 @@ import pytest
 import typer
 from fastapi.routing import APIRoute
 
-from server.api.routes import chat, completions, health, models, system
+from server.api.routes import (
+    anthropic,
+    chat,
+    completions,
+    embeddings,
+    health,
+    models,
+    ollama,
+    ollama_embed,
+    ollama_models,
+    rerank,
+    responses,
+    system,
+    tokens,
+)
 from server.cli import app as command
 from server.settings import Settings
 
 DOCS = Path(__file__).parent.parent / "docs"
-ROUTES = [route.path for module in (chat, completions, health, models, system) for route in module.router.routes
-          if isinstance(route, APIRoute)]  # fmt: skip
+MODULES = (
+    anthropic,
+    chat,
+    completions,
+    embeddings,
+    health,
+    models,
+    ollama,
+    ollama_embed,
+    ollama_models,
+    rerank,
+    responses,
+    system,
+    tokens,
+)
+ROUTES = [route.path for module in MODULES for route in module.router.routes if isinstance(route, APIRoute)]
 COMMANDS = sorted(typer.main.get_command(command).commands)  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""Every error as an OpenAI error body: `{"error": {"message", "type", "param", "code"}}` with the right status."""
+"""Every error as the body that the API of its path answers with, and with the right status."""
 
 import json
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ..errors import CupolaError
+from .error_shapes import Shape, openai, shape_of
 from .schemas.errors import ErrorBody, ErrorDetail
 
 # Pydantic's error types, by what OpenAI calls them; the rest are values out of range.
@@ -18,17 +19,21 @@ _FRAMEWORK = {
     404: ("There is no such URL; /openapi.json lists them.", "unknown_url"),
     405: ("This URL does not take this method; /openapi.json says which it takes.", "method_not_allowed"),
 }
-_PLACES = {"body", "query", "path", "str"}
+_PLACES = {"body", "query", "path"}
 _CODES = {"missing": "missing_required_parameter", "json_invalid": "invalid_json"}
 
 
+def detail_of(error: CupolaError) -> ErrorDetail:
+    return ErrorDetail(message=error.message, type=error.type, param=error.param, code=error.code)
+
+
 def error_body(error: CupolaError) -> ErrorBody:
-    return ErrorBody(error=ErrorDetail(message=error.message, type=error.type, param=error.param, code=error.code))
+    return ErrorBody(error=detail_of(error))
 
 
-def error_response(error: CupolaError) -> JSONResponse:
+def error_response(error: CupolaError, shape: Shape = openai) -> JSONResponse:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
-    return JSONResponse(error_body(error).model_dump(), error.status, headers)
+    return JSONResponse(shape(error.status, detail_of(error)), error.status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -39,36 +44,39 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-async def _known(_: Request, error: Exception) -> JSONResponse:
+async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, CupolaError)
-    return error_response(error)
+    return error_response(error, shape_of(request.url.path))
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     message, param, code = describe_invalid(error.errors())
     detail = ErrorDetail(message=message, type="invalid_request_error", param=param, code=code)
-    return JSONResponse(ErrorBody(error=detail).model_dump(), 400)
+    return JSONResponse(shape_of(request.url.path)(400, detail), 400)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     """The framework's own: a body it cannot parse (400), no such route (404), no such method (405)."""
     assert isinstance(error, HTTPException)
     message, code = _FRAMEWORK.get(error.status_code, (str(error.detail), None))
     detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code=code)
-    return JSONResponse(ErrorBody(error=detail).model_dump(), error.status_code, error.headers)
+    body = shape_of(request.url.path)(error.status_code, detail)
+    return JSONResponse(body, error.status_code, error.headers)
 
 
-async def _unforeseen(_: Request, __: Exception) -> JSONResponse:
+async def _unforeseen(request: Request, _: Exception) -> JSONResponse:
     """The HTTP server logs the exception itself."""
-    return error_response(CupolaError("The server met an unforeseen error; its log has the details."))
+    error = CupolaError("The server met an unforeseen error; its log has the details.")
+    return error_response(error, shape_of(request.url.path))
 
 
 def describe_invalid(errors: Sequence[Any]) -> tuple[str, str | None, str]:
     """Message, parameter and code of a failed validation. Of a union's many complaints the first is told."""
     first = errors[0]
     # A location also names the place in the request and the member of a union; clients know neither.
-    path = [str(step) for step in first["loc"] if step not in _PLACES and "[" not in str(step)]
+    steps = first["loc"][1:] if first["loc"][:1] and first["loc"][0] in _PLACES else first["loc"]
+    path = [str(step) for step in steps if step != "str" and "[" not in str(step)]
     code = _CODES.get(first["type"]) or ("invalid_type" if first["type"].endswith("_type") else "invalid_value")
     if code == "invalid_json":
         return f"The body is not valid JSON: {first.get('ctx', {}).get('error', 'syntax error')}.", None, code

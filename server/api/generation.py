@@ -12,9 +12,11 @@ from ..errors import InvalidValue
 from ..models.spec import Variant
 from ..pool.resident import Resident
 from ..types import Delta, FinishReason, Request, Usage
+from .company import generate_all
 from .services import Services
 
 Prepare = Callable[[Resident], Awaitable[Request]]
+PrepareAll = Callable[[Resident], Awaitable[list[Request]]]
 
 
 @dataclass(slots=True)
@@ -55,16 +57,28 @@ class Answer:
     usage: Usage
 
 
-async def deltas(services: Services, name: str, wait: float | None, prepare: Prepare) -> AsyncGenerator[Delta]:
+def deltas(services: Services, name: str, wait: float | None, prepare: Prepare) -> AsyncGenerator[Delta]:
     """Load the model if need be, and generate what `prepare` makes of it.
 
     The model is in use until the last delta is there, and not until a slow reader has taken it.
     """
+
+    async def prepare_one(resident: Resident) -> list[Request]:
+        return [await prepare(resident)]
+
+    return batch(services, name, wait, prepare_one)
+
+
+async def batch(services: Services, name: str, wait: float | None, prepare: PrepareAll) -> AsyncGenerator[Delta]:
+    """The same for several requests at a time. Continuations are numbered through, those of the first request first."""
     last: Delta | None = None
     async with services.pool.lease(name, wait) as resident:
-        request = await prepare(resident)
-        async with aclosing(resident.generate(request)) as stream:
+        requests = await prepare(resident)
+        async with aclosing(generate_all(resident, requests)) as stream:
             async for delta in stream:
+                if last is not None:
+                    yield last
+                    last = None
                 if delta.finish:
                     last = delta
                 else:

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import BodyTooLarge, CupolaError, HeadersTooLarge, HostNotAllowed, UnsupportedMediaType
+from .error_shapes import shape_of
 from .errors import error_response
 
 MAX_HEADERS = 100
@@ -38,7 +39,7 @@ class Border:
             metered = _Metered(receive, self._max_body)
             await self._app(scope, metered, metered.instead_of(scope, send))
         except (HeadersTooLarge, HostNotAllowed, UnsupportedMediaType, BodyTooLarge) as error:
-            await error_response(error)(scope, receive, send)
+            await error_response(error, shape_of(scope["path"]))(scope, receive, send)
 
 
 class _Metered:
@@ -69,7 +70,8 @@ class _Metered:
                 await send(message)
             elif not answered:
                 answered = True
-                await error_response(_too_large(self._limit))(scope, self._receive, send)
+                response = error_response(_too_large(self._limit), shape_of(scope["path"]))
+                await response(scope, self._receive, send)
 
         return checked
 

@@ -14,6 +14,9 @@ from ..models.store import Store
 from ..pool.pool import Pool
 from ..pool.preload import Preloads
 from ..settings import Settings
+from .pulls import Pulls
+from .responses.background import Background
+from .responses.store import ResponseStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,9 @@ class Services:
     pool: Pool
     preloads: Preloads
     inventory: Inventory
+    responses: ResponseStore
+    background: Background
+    pulls: Pulls
 
 
 def _services(connection: HTTPConnection) -> Services:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -46,19 +47,37 @@ class TextEvents:
         return head, tail
 
 
+def _failed(error: CupolaError) -> bytes:
+    return b"data: " + error_body(error).model_dump_json().encode() + b"\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How an API frames a stream: what ends it, what an error in its midst is, and what one before it is answered."""
+
+    media_type: str = "text/event-stream"
+    end: bytes = DONE
+    failure: Callable[[CupolaError], bytes] = _failed
+    refusal: Callable[[CupolaError], Response] = error_response
+
+
+OPENAI = Dialect()
+
+
 class EventStream(Response):
-    """Writes encoded events, then `[DONE]`.
+    """Writes encoded events, then what ends a stream in its dialect.
 
     Nothing is sent until the first event is there, so an error before it is an ordinary error response. A later error
-    is an event of its own, and no `[DONE]` follows: the client must not take half an answer for a whole one.
+    is an event of its own, and no end follows: the client must not take half an answer for a whole one.
     """
 
-    media_type = "text/event-stream"
-
-    def __init__(self, events: AsyncGenerator[bytes]) -> None:
-        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    def __init__(self, events: AsyncGenerator[bytes], dialect: Dialect = OPENAI) -> None:
+        super().__init__(
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}, media_type=dialect.media_type
+        )
         del self.headers["content-length"]
         self._events = events
+        self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -71,16 +90,17 @@ class EventStream(Response):
             try:
                 first = await anext(events)
             except CupolaError as error:
-                await error_response(error)(scope, receive, send)
+                await self._dialect.refusal(error)(scope, receive, send)
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await _write(send, first)
             try:
                 async for event in events:
                     await _write(send, event)
-                await _write(send, DONE)
+                if self._dialect.end:
+                    await _write(send, self._dialect.end)
             except CupolaError as error:
-                await _write(send, b"data: " + error_body(error).model_dump_json().encode() + b"\n\n")
+                await _write(send, self._dialect.failure(error))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

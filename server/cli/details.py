@@ -5,7 +5,16 @@ from typing import Any
 
 from ..models.manifest import Manifest
 from ..models.select import Choice
-from ..models.spec import DerivedSource, FileSource, HuggingFaceSource, ModelSpec, PypiSource, Source, Variant
+from ..models.spec import (
+    DerivedSource,
+    FileSource,
+    HuggingFaceSource,
+    ModelSpec,
+    PypiSource,
+    Source,
+    Variant,
+    WheelSource,
+)
 from ..models.store import Store
 from .choosing import ranked
 from .progress import megabytes
@@ -49,6 +58,8 @@ def _source(source: Source | None) -> Iterator[str]:
             yield f"{INDENT}from the Python index: {next(iter(packages))}" + (
                 f" and {len(packages) - 1} more packages" if len(packages) > 1 else ""
             )
+        case WheelSource():
+            yield f"{INDENT}from the Python index: {len(source.files)} files of {source.package} {source.version}"
         case FileSource():
             yield f"{INDENT}from {source.path}"
         case DerivedSource():

@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ConversionFailed
+from ..models import pulling
 from ..models.choice import Chooser
 from ..models.manifest import Manifest
-from ..models.spec import ModelSpec, Variant
 from ..models.store import Store
 from ..settings import Settings, load_settings
 from .choosing import Name, open_chooser
@@ -57,24 +56,11 @@ def ensure_pulled(settings: Settings, name: str) -> None:
 
 
 def pull_best(settings: Settings, chooser: Chooser, name: str) -> Manifest:
-    """Pull the first choice; one that cannot be made here gives way to the next, and a line says so.
-
-    Where nothing can run here, what models.yaml lists first is pulled all the same, for another device or a later day.
-    """
-    model, choices = chooser.ranking(name)
-    usable = [choice for choice in choices if choice.usable]
-    if not usable:
-        typer.secho(f"Note: {model.name} cannot run here: {choices[0].reason}.", fg="yellow", err=True)
-        return _pull(settings, model, choices[0].variant)
-    *others, last = {choice.variant.name: choice.variant for choice in usable}.values()
-    for variant in others:
-        try:
-            return _pull(settings, model, variant)
-        except ConversionFailed as error:
-            typer.secho(f"Note: {error.message} Taking the next variant.", fg="yellow", err=True)
-    return _pull(settings, model, last)
-
-
-def _pull(settings: Settings, model: ModelSpec, variant: Variant) -> Manifest:
+    """Pull the best variant. A line says so where another had to take its place."""
+    model, _ = chooser.ranking(name)
     with shown(model.name) as report:
-        return Store(settings.home).pull(model, variant, settings, report)
+        return pulling.pull_best(settings, Store(settings.home), chooser, name, report, _note)
+
+
+def _note(text: str) -> None:
+    typer.secho(f"Note: {text}", fg="yellow", err=True)

@@ -81,21 +81,26 @@ class Conversation:
 
     async def ask(self, question: str) -> None:
         """Print the answer as it comes. An answer that was stopped or failed leaves the conversation as it was."""
+        from ..api.converse import converse
         from ..api.generation import Stamp
-        from ..api.routes.chat import generate
         from ..api.schemas.chat import ChatRequest
+        from ..chat.events import Reasoning, Text
 
         asked: list[Message] = [*self.messages, {"role": "user", "content": question}]
         body = ChatRequest.model_validate({**self.options, "messages": asked})
         answer = ""
         try:
             stamp = Stamp.new("cli", self.services, body.model)
-            async with aclosing(generate(self.services, body, stamp, None)) as stream:
-                async for delta in stream:
-                    answer += delta.text
-                    sys.stdout.write(delta.text)
-                    sys.stdout.flush()
-                    if delta.finish == "length":
+            async with aclosing(converse(self.services, body.conversation(), stamp, None)) as turns:
+                async for turn in turns:
+                    for event in turn.events:
+                        if isinstance(event, Text):
+                            answer += event.text
+                            sys.stdout.write(event.text)
+                            sys.stdout.flush()
+                        elif isinstance(event, Reasoning):  # for who watches, and not for a pipe
+                            typer.secho(event.text, dim=True, nl=False, err=True)
+                    if turn.finish == "length":
                         typer.secho(" [cut: see --max-tokens]", dim=True, nl=False, err=True)
         finally:
             sys.stdout.write("\n")

@@ -4,14 +4,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..errors import ContextLengthExceeded, CupolaError, EngineFailed, InvalidValue
-from ..runners.base import CacheFull, Logits, ModelRunner, Segment, SlotsLost
-from ..types import Delta, Request
+from ..errors import CupolaError, EngineFailed
+from ..runners.base import CacheFull, FloatRows, Logits, ModelRunner, Segment, SlotsLost
+from ..types import Delta, FinishReason, TokenLogprob
+from .logprobs import score
 from .pace import Pace
-from .sampler import Sampler
 from .scheduler import Chunk, Scheduler, Step
 from .sequence import Sequence
-from .text import TextStream
 
 MAX_RETRIES = 1  # a sequence whose slot was lost twice is the likely cause
 
@@ -59,8 +58,7 @@ class Engine:
 
     def cancel(self, request_id: str) -> None:
         """Forget a request. Its slot is free for the next step; a finished one is no error."""
-        sequence = self.scheduler.find(request_id)
-        if sequence is not None:
+        for sequence in self.scheduler.find(request_id):
             self.scheduler.remove(sequence)
 
     def _admit(self) -> None:
@@ -78,6 +76,7 @@ class Engine:
             if not sequence.started:
                 sequence.cached = sequence.computed
                 sequence.started = True
+                sequence.clock.seated = time.perf_counter()
 
     def _schedule(self) -> Step:
         step = self.scheduler.schedule(self._pace.prefill_budget(self._runner.info.chunk_tokens))
@@ -104,23 +103,75 @@ class Engine:
         return logits
 
     def _sample(self, chunks: list[Chunk], logits: Logits, result: StepResult) -> None:
-        ready = [chunk.sequence for chunk in chunks if not chunk.sequence.pending]
-        greedy = [row for row, sequence in enumerate(ready) if sequence.sampler.greedy]
+        ready = self._ready(chunks, logits)
+        greedy = [row for row, sequence in ready if sequence.sampler.greedy and sequence.guide is None]
         tokens = dict(zip(greedy, map(int, logits.argmax(greedy)), strict=True)) if greedy else {}
-        for row, sequence in enumerate(ready):
+        for row, sequence in ready:
+            if sequence.request.params.max_tokens == 0:
+                self._give(sequence, "", "length", result)
+                continue
             try:
-                token = tokens[row] if row in tokens else sequence.sampler.draw(logits.host([row])[0])
+                token = tokens[row] if row in tokens else _draw(sequence, logits.host([row])[0])
+                if sequence.request.logprobs is not None:
+                    self._score(sequence, token, logits.host([row])[0])
             except EngineFailed as error:
                 self._fail(sequence, error, result)
             else:
                 self._append(sequence, token, result)
 
+    def _ready(self, chunks: list[Chunk], logits: Logits) -> list[tuple[int, Sequence]]:
+        """The sequences whose tokens are all computed, each with its row of the next token's logits."""
+        ready: list[tuple[int, Sequence]] = []
+        row = 0
+        for chunk in chunks:
+            sequence = chunk.sequence
+            rows = len(_wanted(sequence, chunk.count, last=not sequence.pending))
+            if sequence.request.prompt_logprobs is not None and not (sequence.index or sequence.generated):
+                self._score_prompt(sequence, chunk.count, logits, row)
+            row += rows
+            if not sequence.pending:
+                ready.append((row - 1, sequence))
+        return ready
+
+    def _score(self, sequence: Sequence, token: int, row: FloatRows) -> None:
+        """Note the log-probability of a token, unless it is one that ends the turn and so is no part of the text."""
+        tokenizer = self._runner.tokenizer
+        if token not in tokenizer.eos_ids or sequence.request.params.ignore_eos:
+            scored = score(row, token, sequence.request.logprobs or 0, tokenizer)
+            sequence.scores.add(scored, sequence.shown.get(token, scored.text))
+
+    def _score_prompt(self, sequence: Sequence, count: int, logits: Logits, first: int) -> None:
+        """Note the log-probabilities of the tokens after each of the `count` positions that were just computed."""
+        tokenizer, scores = self._runner.tokenizer, sequence.prompt_scores
+        if not scores:
+            token = sequence.tokens[0]
+            scores.append(TokenLogprob(token, tokenizer.token_bytes(token), None))
+        for offset in range(count):
+            at = sequence.computed - count + offset + 1
+            if len(scores) <= at < sequence.prompt_tokens:
+                row = logits.host([first + offset])[0]
+                scores.append(score(row, sequence.tokens[at], sequence.request.prompt_logprobs or 0, tokenizer))
+
     def _append(self, sequence: Sequence, token: int, result: StepResult) -> None:
         sequence.sampler.accept(token)
+        sequence.clock.note_token()
         tokenizer = self._runner.tokenizer
         text, finish = sequence.append(token, tokenizer.eos_ids, tokenizer.token_bytes(token))
-        usage = sequence.usage if finish else None
-        result.deltas[sequence.id] = Delta(text, 1, finish, usage)
+        self._give(sequence, text, finish, result)
+
+    def _give(self, sequence: Sequence, text: str, finish: FinishReason | None, result: StepResult) -> None:
+        """Deliver what a step brought a sequence, and let it go when it ends."""
+        stop = sequence.text.stopped
+        result.deltas[sequence.id] = Delta(
+            text=text,
+            tokens=1 if sequence.generated else 0,
+            finish=finish,
+            usage=sequence.usage() if finish else None,
+            index=sequence.index,
+            logprobs=sequence.scores.release(text, rest=finish is not None and stop is None),
+            prompt=tuple(sequence.prompt_scores) if sequence.generated <= 1 else (),
+            stop=stop if finish else None,
+        )
         if finish:
             self.scheduler.remove(sequence)
 
@@ -149,38 +200,28 @@ class Engine:
         result.failures[sequence.id] = error
 
 
+def _draw(sequence: Sequence, row: FloatRows) -> int:
+    """The next token, of those that the grammar allows. Raises EngineFailed."""
+    guide = sequence.guide
+    if guide is None:
+        return sequence.sampler.draw(row)
+    left = sequence.longest - len(sequence.tokens)
+    token = sequence.sampler.draw(row, guide.allowed(left, sequence.longest - sequence.prompt_tokens))
+    guide.accept(token)
+    return token
+
+
+def _wanted(sequence: Sequence, count: int, *, last: bool) -> range:
+    """The offsets in a chunk whose logits are asked: its end where no token comes after it, or all of a prompt that
+    is scored."""
+    if sequence.request.prompt_logprobs is not None and sequence.index == 0 and not sequence.generated:
+        return range(count)
+    return range(count - 1, count) if last else range(0)
+
+
 def _segment(chunk: Chunk) -> Segment:
     sequence, count = chunk.sequence, chunk.count
     assert sequence.slot is not None
     tokens = sequence.tokens[sequence.computed : sequence.computed + count]
-    last = count == sequence.pending
-    wanted = range(count - 1, count) if last else range(0)
+    wanted = _wanted(sequence, count, last=count == sequence.pending)
     return Segment(sequence.slot, tokens, sequence.computed, wanted, sequence.longest)
-
-
-def make_sequence(request: Request, runner: ModelRunner) -> Sequence:
-    """Tokenise and check a request against the loaded model. Any thread may call it.
-
-    Raises ContextLengthExceeded, and InvalidValue for token ids that the model does not have.
-    """
-    info, tokenizer, params = runner.info, runner.tokenizer, request.params
-    if isinstance(request.prompt, str):
-        tokens = tokenizer.encode(request.prompt, special=request.special)
-    else:
-        tokens = list(request.prompt)
-    if not tokens:
-        raise InvalidValue("The prompt is empty.", param="prompt")
-    for name, ids in (("prompt", tokens), ("logit_bias", params.logit_bias)):
-        wrong = next((token for token in ids if not 0 <= token < info.vocab_size), None)
-        if wrong is not None:
-            raise InvalidValue(f"{name}: the model has no token {wrong}; ids are below {info.vocab_size}.", param=name)
-    if len(tokens) + (params.max_tokens or 1) > info.context_length:
-        raise ContextLengthExceeded.of(len(tokens), params.max_tokens, info.context_length)
-    return Sequence(
-        request=request,
-        prompt_tokens=len(tokens),
-        tokens=tokens,
-        sampler=Sampler(params, tokens, tokenizer.eos_ids),
-        text=TextStream(params.stop),
-        limit=info.context_length,
-    )

@@ -21,6 +21,7 @@ from ..types import SamplingParams
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 COLDEST = 1e-30  # below it float32 divides by zero; every token but the best has weight 0 long before
 NUCLEUS_GUESS = 256  # tokens sorted at first for top_p; nearly always enough
 
@@ -31,9 +32,11 @@ class Sampler:
     The draw depends on the row, the seed and the number of earlier draws alone, not on the neighbours in the batch.
     """
 
-    def __init__(self, params: SamplingParams, prompt: list[int], eos_ids: frozenset[int]) -> None:
+    def __init__(self, params: SamplingParams, prompt: list[int], eos_ids: frozenset[int], index: int = 0) -> None:
+        """`index` is the continuation's: with one seed, each draws numbers of its own."""
         self._params = params
-        self._random = np.random.Generator(np.random.PCG64(params.seed))
+        seed = np.random.SeedSequence(params.seed, spawn_key=(index,) if index else ())
+        self._random = np.random.Generator(np.random.PCG64(seed))
         self._output: Counter[int] = Counter()
         self._drawn = 0
         self._eos = np.fromiter(eos_ids, np.int64)
@@ -53,12 +56,14 @@ class Sampler:
         """True if the next token is the argmax of the row as it is."""
         return self._params.temperature == 0 and self._plain
 
-    def draw(self, row: FloatRows) -> int:
-        """The next token for a row of logits [vocab_size]. The row is not changed.
+    def draw(self, row: FloatRows, allowed: Bools | None = None) -> int:
+        """The next token for a row of logits [vocab_size], of the `allowed` ones if given. The row is not changed.
 
         Raises EngineFailed for a row whose best logit is not a number: the model is broken, or its weights are.
         """
         logits = row if self._plain else self._adjusted(row)
+        if allowed is not None:
+            logits = np.where(allowed, logits, np.float32(-np.inf))
         if not np.isfinite(logits.max()):
             raise EngineFailed("The model computed logits that are not finite numbers.")
         if self._params.temperature == 0:

@@ -67,11 +67,13 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 
-    def find(self, request_id: str) -> Sequence | None:
-        return next((s for s in (*self.running, *self.waiting) if s.id == request_id), None)
+    def find(self, request_id: str) -> list[Sequence]:
+        """The continuations of a request that are still here."""
+        return [s for s in (*self.running, *self.waiting) if s.request.id == request_id]
 
     def remove(self, sequence: Sequence) -> None:
         """A finished, failed or cancelled sequence: its slot is free at once, its contents stay for reuse."""
+        sequence.over = True
         if sequence.slot is None:
             self.waiting.remove(sequence)
             return
@@ -79,10 +81,12 @@ class Scheduler:
         self._release(sequence, sequence.tokens[: sequence.computed])
 
     def admit(self) -> Admission | None:
-        """Seat the sequence at the head of the queue, if a slot and KV room are there."""
+        """Seat the first of the queue that need not wait for another's prompt, if a slot and KV room are there."""
         if not self.waiting or not self._free:
             return None
-        sequence = self.waiting[0]
+        sequence = next((s for s in self.waiting if s.ready), None)
+        if sequence is None:
+            return None
         for seat in self._seats(sequence):
             emptied = self._make_room(self._needed(sequence, seat), spare={seat.slot, seat.source})
             if emptied is not None:
@@ -155,13 +159,13 @@ class Scheduler:
 
     def _seats(self, sequence: Sequence) -> list[Seat]:
         """The best seat, then one that keeps nothing: reuse must never keep a sequence out for ever."""
-        best = choose_seat(sequence.tokens, self._contents(), self._free, may_reuse=sequence.request.cache_prompt)
+        best = choose_seat(sequence.tokens, self._contents(), self._free, may_reuse=sequence.may_reuse)
         info = self._info
         reused = reusable(best.reused, len(sequence.tokens), info.chunk_tokens, info.least_chunk)
         return [replace(best, reused=reused), Seat(self._free[0], self._free[0], 0)]
 
     def _take(self, sequence: Sequence, seat: Seat) -> None:
-        self.waiting.popleft()
+        self.waiting.remove(sequence)
         self._free.remove(seat.slot)
         self._kept[seat.slot] = []
         sequence.slot = seat.slot

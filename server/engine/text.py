@@ -11,7 +11,7 @@ class TextStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = stop
         self._held = ""
-        self.stopped = False
+        self.stopped: str | None = None  # the stop string that ended the text
 
     def push(self, piece: bytes) -> str:
         """Add the bytes of one token; the text that is certain now. After a stop string nothing more comes."""
@@ -19,20 +19,20 @@ class TextStream:
 
     def flush(self) -> str:
         """The end of the sequence: what was held back is text after all."""
-        if self.stopped:
+        if self.stopped is not None:
             return ""
         released = self._release(self._decoder.decode(b"", final=True))
-        if self.stopped:
+        if self.stopped is not None:
             return released
         rest, self._held = self._held, ""
         return released + rest
 
     def _release(self, text: str) -> str:
         self._held += text
-        found = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        found = [(at, stop) for stop in self._stop if (at := self._held.find(stop)) >= 0]
         if found:
-            self.stopped = True
-            shown, self._held = self._held[: min(found)], ""
+            at, self.stopped = min(found)
+            shown, self._held = self._held[:at], ""
             return shown
         keep = self._possible_stop()
         cut = len(self._held) - keep

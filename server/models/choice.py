@@ -38,7 +38,6 @@ class Chooser:
         Raises ModelNotFound, ModelNotPulled, and LoadFailed where nothing that is here can run here.
         """
         spec, choices = self.ranking(name)
-        refuse_adapter(spec, name)
         here = [choice for choice in choices if choice.candidate.manifest]
         if not here:
             raise not_pulled(name)
@@ -72,7 +71,8 @@ class Chooser:
         """Each variant with what was pulled of it, once for every engine that may run it."""
         for variant in variants:
             manifest = self._store.manifest(spec, variant)
-            yield from (Candidate(each, manifest) for each in _on_engines(name, variant))
+            engines = (variant,) if spec.encodes else _on_engines(name, variant)  # only the usual ones have encoders
+            yield from (Candidate(each, manifest) for each in engines)
 
 
 def _on_engines(name: str, variant: Variant) -> Iterator[Variant]:
@@ -85,8 +85,8 @@ def _on_engines(name: str, variant: Variant) -> Iterator[Variant]:
 
 def refuse_adapter(spec: ModelSpec, name: str) -> None:
     """Raises ModelNotFound for a name with an adapter."""
-    if ModelName.parse(name).adapter:
-        raise ModelNotFound(f"'{name}': {spec.name} has no such adapter.", param="model")
+    if adapter := ModelName.parse(name).adapter:
+        raise ModelNotFound(f"Model '{spec.name}' has no adapter '{adapter}'.", param="model")
 
 
 def not_pulled(name: str) -> ModelNotPulled:
@@ -98,6 +98,5 @@ def not_pulled(name: str) -> ModelNotPulled:
 def require_pulled(registry: Registry, store: Store, name: str) -> None:
     """Raises ModelNotFound and ModelNotPulled, without a look at the device."""
     spec, variants = registry.resolve(name)
-    refuse_adapter(spec, name)
     if not any(store.manifest(spec, variant) for variant in variants):
         raise not_pulled(name)

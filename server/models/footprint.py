@@ -22,6 +22,8 @@ def needed(path: Path, form: Format, size: int, context: int, slots: int) -> int
             return size + slots * context * _gguf_kv(path)
         case "onnx":
             return int(size * PACKED) + context * _onnx_kv(path)
+        case "safetensors":
+            return size
         case "fake":
             return 0
 
@@ -39,6 +41,8 @@ def _gguf_kv(path: Path) -> int:
 
 
 def _onnx_kv(folder: Path) -> int:
+    if not (folder / "genai_config.json").exists():
+        return 0  # an encoder keeps nothing
     decoder = genai_config.read(folder).model.decoder
     return 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_size * SINGLE
 

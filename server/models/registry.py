@@ -126,6 +126,8 @@ class Registry:
         """
         asked = ModelName.parse(name)
         model = self.model(asked.name)
+        if asked.adapter is not None:
+            raise ModelNotFound(f"Model '{model.name}' has no adapter '{asked.adapter}'.", param="model")
         variants = tuple(_admitted(model.variants, asked.engine))
         if not variants:
             known = ", ".join(model.variant_id(variant) for variant in model.variants)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ..hardware.place import CLASSES, Facts, class_of
 from .manifest import Manifest
-from .spec import DerivedSource, Variant
+from .spec import NO_ENGINE, DerivedSource, Variant
 from .tuning import MANY, ONE, Measurement, Tuning
 
 # Parameters up to which 8-bit weights are no burden: a large model is bound by the bytes it reads at each token.
@@ -89,6 +89,8 @@ def _measured(candidate: Candidate, tuning: Tuning | None) -> Measurement | None
 
 def _obstacle(candidate: Candidate, facts: Facts, device: str | None) -> Obstacle | None:
     variant = candidate.variant
+    if variant.backend == NO_ENGINE:
+        return Obstacle("engine", f"no engine runs {variant.format}; other variants are made of it")
     if variant.backend not in facts.reach:
         fix = facts.lacking.get(variant.backend, "")
         return Obstacle("engine", f"the {variant.backend} engine is not usable here{f': {fix}' if fix else ''}")
@@ -136,5 +138,6 @@ def _key(choice: Choice, parameters: int | None) -> tuple[float, ...]:
 
 
 def _prefers_onnx(variant: Variant, parameters: int | None) -> bool:
-    faithful = isinstance(variant.source, DerivedSource) and not variant.lossy and variant.format == "onnx"
+    source = variant.source
+    faithful = isinstance(source, DerivedSource) and source.converter == "gguf-to-onnx" and not variant.lossy
     return faithful and parameters is not None and parameters <= SMALL

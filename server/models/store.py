@@ -54,7 +54,7 @@ class Store:
         return [manifest for manifest in found if manifest is not None and self._whole(manifest)]
 
     def path(self, manifest: Manifest) -> Path:
-        """What an engine opens, under its real name: a folder of ONNX files, else a file (the first of a split model).
+        """What an engine opens, under its real name: a folder of files, else a file (the first of a split model).
 
         A fake without files names a folder that does not exist.
         """
@@ -63,7 +63,7 @@ class Store:
             for file in manifest.files:
                 if not (view / file.name).exists():
                     place(self._blob(file.sha256), view / file.name)
-        is_folder = manifest.format == "onnx" or not manifest.files
+        is_folder = manifest.format in {"onnx", "safetensors"} or not manifest.files
         return view if is_folder else view / min(file.name for file in manifest.files)
 
     def verify(self, manifest: Manifest, progress: Report = ignore) -> None:

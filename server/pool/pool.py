@@ -9,8 +9,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
-from ..errors import LoadFailed, ModelLoading, NotEnoughMemory, PoolFull, QueueFull
+from ..errors import LoadFailed, ModelLoading, NotEnoughMemory, PoolFull, QueueFull, WrongModel
 from ..hardware.cpu import usable_cores
 from ..hardware.memory import usable_bytes
 from ..models.choice import Chooser
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 # For how long a variant that could not be loaded stands behind the others: twice as long with every failure.
 PAUSE, LONGEST_PAUSE = 60.0, 3600.0
+Purpose = Literal["text", "vectors", "any"]
 
 
 @dataclass(slots=True)
@@ -74,13 +76,19 @@ class Pool:
         return self._residents.get(resident_key(spec, variant))
 
     @asynccontextmanager
-    async def lease(self, name: str, wait: float | None = None) -> AsyncIterator[Resident]:
+    async def lease(
+        self, name: str, wait: float | None = None, *, purpose: Purpose = "text"
+    ) -> AsyncIterator[Resident]:
         """A loaded model, in use until the block ends. `wait` bounds the wait for a load, in seconds (None: wait).
 
-        Raises ModelNotFound, ModelNotPulled, PoolFull, QueueFull, ModelLoading, NotEnoughMemory and LoadFailed.
+        Raises ModelNotFound, ModelNotPulled, PoolFull, QueueFull, ModelLoading, NotEnoughMemory and LoadFailed, and
+        WrongModel for one that does not serve the purpose: before a load where models.yaml says so.
         """
+        spec, _ = self._choices(name)
+        _require(purpose, spec, encodes=spec.encodes)
         resident = await self._loaded(name, wait)
         try:
+            _require(purpose, spec, encodes=resident.dimension is not None)
             yield resident
         finally:
             self._leave(resident)
@@ -215,6 +223,13 @@ class Pool:
             device=choice.device or "cpu",
         )
         return Load(choice.variant.backend, str(path) if path else None, placement, settings.prefill_ms / 1000)
+
+
+def _require(purpose: Purpose, spec: ModelSpec, *, encodes: bool) -> None:
+    if purpose == "vectors" and not encodes:
+        raise WrongModel(f"{spec.name} writes text and makes no embeddings; choose a model for those.", param="model")
+    if purpose == "text" and encodes:
+        raise WrongModel(f"{spec.name} makes embeddings and writes no text; use /v1/embeddings.", param="model")
 
 
 def _note_failure(task: asyncio.Task[None]) -> None:

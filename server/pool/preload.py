@@ -31,7 +31,7 @@ class Preloads:
 
     async def _load(self, name: str) -> None:
         try:
-            async with self._pool.lease(name):
+            async with self._pool.lease(name, purpose="any"):
                 pass
         except CupolaError as error:
             log.warning("cannot preload %s: %s", name, error)

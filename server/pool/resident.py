@@ -7,10 +7,10 @@ from contextlib import aclosing
 
 from ..models.select import Choice
 from ..models.spec import BACKENDS, ModelSpec, Variant
-from ..runners.base import RunnerInfo
+from ..runners.base import EncoderInfo, RunnerInfo
 from ..types import Delta, Request
 from ..worker.client import Worker
-from ..worker.messages import Load, Ready
+from ..worker.messages import Encoded, Load, Ready, Tokens
 
 
 def resident_key(spec: ModelSpec, variant: Variant) -> str:
@@ -69,7 +69,21 @@ class Resident:
 
     @property
     def info(self) -> RunnerInfo:
-        return self.ready.info
+        """Of a model that writes text."""
+        info = self.ready.info
+        assert isinstance(info, RunnerInfo), "asked an encoder"
+        return info
+
+    @property
+    def dimension(self) -> int | None:
+        """Numbers of a vector; None for a model that writes text."""
+        info = self.ready.info
+        return info.dimension if isinstance(info, EncoderInfo) else None
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a sequence may have."""
+        return self.ready.info.context_length
 
     async def load(self, load: Load, timeout: float) -> None:
         """Start a worker and load the model; on any error the worker is gone again."""
@@ -88,6 +102,23 @@ class Resident:
         async with aclosing(self._worker.generate(request)) as deltas:
             async for delta in deltas:
                 yield delta
+
+    async def encode(
+        self, inputs: list[str | list[int]], limit: int | None = None, *, ranking: bool = False
+    ) -> Encoded:
+        """Vectors of texts or token ids. Raises InvalidValue, ContextLengthExceeded, EngineFailed and WorkerDied."""
+        assert self._worker is not None
+        return await self._worker.encode(inputs, limit, ranking=ranking)
+
+    async def tokenise(self, text: str, *, special: bool, leading: bool = True, pieces: bool = False) -> Tokens:
+        """Token ids of a text, as this model's tokenizer makes them. Raises InvalidValue."""
+        assert self._worker is not None
+        return await self._worker.tokenise(text, special=special, leading=leading, pieces=pieces)
+
+    async def detokenise(self, tokens: list[int]) -> str:
+        """The text of token ids. Raises InvalidValue."""
+        assert self._worker is not None
+        return await self._worker.detokenise(tokens)
 
     async def close(self) -> None:
         """Unload: the worker's memory returns to the system."""

@@ -2,13 +2,13 @@
 
 Everything else (batching, prefix reuse, sampling, stop strings, cancellation) exists once, in `server.engine`.
 To add an engine, write `runners/<name>.py` with `load(artifact, placement, report) -> ModelRunner` and add it to the
-contract suite in `tests/contract`.
+contract suite in `tests/contract`. Models that make embeddings are an `Encoder` instead; `load` returns what it finds.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ class Placement(Struct, frozen=True):
     device: str = "cpu"  # in the words of models.yaml
 
 
-class RunnerInfo(Struct, frozen=True):
+class RunnerInfo(Struct, frozen=True, tag=True):
     """What a loaded engine can do.
 
     Prompts are computed in chunks that end at multiples of `chunk_tokens`. Where a kernel's rounding depends on how
@@ -49,6 +49,18 @@ class RunnerInfo(Struct, frozen=True):
     cache_bytes_per_token: int
     logits: Literal["any", "last"] = "any"
     least_chunk: int = 1
+
+
+class EncoderInfo(Struct, frozen=True, tag=True):
+    """What a loaded encoder can do: texts of up to `context_length` tokens become `dimension` numbers each.
+
+    `batch_tokens`: how many tokens, padding included, are best computed in one call.
+    """
+
+    vocab_size: int
+    context_length: int
+    dimension: int
+    batch_tokens: int
 
 
 @dataclass(slots=True)
@@ -165,6 +177,29 @@ class ModelRunner(Protocol):
 
     def load_adapter(self, path: Path) -> int:
         """Load a LoRA adapter beside the model; the number is for `Segment.adapter`. Raises LoadFailed if it cannot."""
+        ...
+
+    def close(self) -> None:
+        """Free the model."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A loaded model that makes vectors of text, called by one thread."""
+
+    @property
+    def info(self) -> EncoderInfo: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def encode(self, rows: Sequence[Sequence[int]]) -> FloatRows:
+        """One vector a row of tokens, [len(rows), dimension], pooled and scaled as the model's configuration says.
+
+        Rows are not empty and no longer than the context. They are padded to the longest: like lengths cost least.
+        Raises EngineFailed.
+        """
         ...
 
     def close(self) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from ..errors import LoadFailed
-from .base import ArrayLogits, Batch, CacheFull, FloatRows, Placement, ReportProgress, RunnerInfo
+from ..errors import EngineFailed, LoadFailed
+from .base import ArrayLogits, Batch, CacheFull, EncoderInfo, FloatRows, Placement, ReportProgress, RunnerInfo
 
 BYTES = 256
 SPECIALS = ("<|begin|>", "<|im_start|>", "<|im_end|>")
@@ -27,7 +27,10 @@ _PRIME = (1 << 61) - 1
 
 
 class FakeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a fake model behaves. Times are seconds; an answer ends after about `answer_tokens` tokens."""
+    """How a fake model behaves. Times are seconds; an answer ends after about `answer_tokens` tokens.
+
+    With a `dimension` it is an encoder: it makes so many numbers of a text, and writes none.
+    """
 
     load_seconds: float = 0.0
     step_seconds: float = 0.0
@@ -37,6 +40,8 @@ class FakeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     can_truncate: bool = True
     chat_template: str | None = CHAT_TEMPLATE
     fail_load: str = ""
+    dimension: int = 0
+    fail_token: int | None = None  # an encoder's call fails with this token in it
 
 
 class FakeTokenizer:
@@ -143,7 +148,45 @@ class FakeRunner:
         return row
 
 
-def load(artifact: Path | None, placement: Placement, report: ReportProgress) -> FakeRunner:
+class FakeEncoder:
+    """A vector is a function of all tokens of its row, and of nothing else; its length is 1."""
+
+    def __init__(self, options: FakeOptions, placement: Placement) -> None:
+        self._options = options
+        self.info = EncoderInfo(
+            vocab_size=VOCABULARY,
+            context_length=min(placement.context or options.context, options.context),
+            dimension=options.dimension,
+            batch_tokens=512,
+        )
+        self.tokenizer = FakeTokenizer(None)
+        self.calls: list[list[int]] = []  # lengths of the rows of each call
+
+    def encode(self, rows: Sequence[Sequence[int]]) -> FloatRows:
+        self.calls.append([len(row) for row in rows])
+        assert rows, "no rows"
+        assert all(0 < len(row) <= self.info.context_length for row in rows), "an empty row, or past the context"
+        assert all(0 <= token < VOCABULARY for row in rows for token in row), "a token outside the vocabulary"
+        if self._options.step_seconds:
+            time.sleep(self._options.step_seconds)
+        if any(self._options.fail_token in row for row in rows):
+            raise EngineFailed("The fake engine failed, as it was told to.")
+        found = np.stack([self._vector(row) for row in rows])
+        unit: FloatRows = found / np.linalg.norm(found, axis=1, keepdims=True)
+        return unit
+
+    def close(self) -> None:
+        self.calls.clear()
+
+    def _vector(self, row: Sequence[int]) -> FloatRows:
+        state = 7
+        for token in row:
+            state = (state * 1_000_003 + token + 1) % _PRIME
+        generator = np.random.Generator(np.random.PCG64(state))
+        return generator.standard_normal(self.info.dimension, dtype=np.float32)
+
+
+def load(artifact: Path | None, placement: Placement, report: ReportProgress) -> FakeRunner | FakeEncoder:
     """A fake model with the options of the artifact, if there is one."""
     options = _read_options(artifact)
     deadline = time.monotonic() + options.load_seconds
@@ -152,7 +195,7 @@ def load(artifact: Path | None, placement: Placement, report: ReportProgress) ->
         time.sleep(min(0.05, left))
     if options.fail_load:
         raise LoadFailed(options.fail_load)
-    return FakeRunner(options, placement)
+    return FakeEncoder(options, placement) if options.dimension else FakeRunner(options, placement)
 
 
 def _read_options(artifact: Path | None) -> FakeOptions:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..errors import ConversionFailed, CupolaError, LoadFailed
+from ..errors import ConversionFailed, CupolaError, InvalidValue, LoadFailed
 from ..hardware.cpu import usable_cores
 from ..models.choice import Chooser
 from ..models.conversion import measure_quality
@@ -56,8 +56,13 @@ class Tuner:
         self._warn = warn
 
     def tune(self, name: str, *, max_kl: float, create: bool, report: Report) -> Tuning:
-        """Make candidates, measure them, and keep the result. Raises LoadFailed where nothing could be measured."""
+        """Make candidates, measure them, and keep the result.
+
+        Raises LoadFailed where nothing could be measured, InvalidValue for a model that writes no text.
+        """
         spec, choices = self._chooser.ranking_with_sizes(name, CONTEXT, MANY)
+        if spec.encodes:
+            raise InvalidValue(f"{spec.name} makes embeddings; what is measured here is how fast a model writes text.")
         subjects = list(self._subjects(spec, runnable(choices, create=create), report))
         cores = self._settings.threads or usable_cores()
         reference = self._reference(spec)

@@ -2,17 +2,38 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from ..child.process import ChildGone, ChildProcess
-from ..errors import CupolaError, LoadFailed, WorkerDied
+from ..engine.sequence import sequence_id
+from ..errors import CupolaError, InvalidValue, LoadFailed, WorkerDied
 from ..types import Delta, Request
-from .messages import Cancel, Failure, FromWorker, Load, LoadError, Loading, Ready, StepDone, Submit
+from .messages import (
+    Cancel,
+    Detokenise,
+    Encode,
+    Encoded,
+    EncodeFailed,
+    Failure,
+    FromWorker,
+    Load,
+    LoadError,
+    Loading,
+    Ready,
+    StepDone,
+    Submit,
+    Text,
+    Tokenise,
+    Tokens,
+    TokensRefused,
+)
 
 log = logging.getLogger(__name__)
 
 OnStep = Callable[[StepDone], None]
+Answer = Tokens | Text | Encoded
 
 
 @dataclass(slots=True)
@@ -20,11 +41,12 @@ class Mailbox:
     """What a request has got and its reader has not taken. Deltas merge, so a slow reader costs no memory a step."""
 
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    delta: Delta | None = None
+    deltas: dict[int, Delta] = field(default_factory=dict)  # by continuation
     error: CupolaError | None = None
 
     def put(self, delta: Delta) -> None:
-        self.delta = self.delta.merged(delta) if self.delta else delta
+        earlier = self.deltas.get(delta.index)
+        self.deltas[delta.index] = earlier.merged(delta) if earlier else delta
         self.arrived.set()
 
     def fail(self, error: CupolaError) -> None:
@@ -34,11 +56,11 @@ class Mailbox:
     async def take(self) -> Delta:
         """The next delta. What was generated before an error is delivered before it."""
         await self.arrived.wait()
-        delta, self.delta = self.delta, None
-        if delta is None:
+        if not self.deltas:
             assert self.error is not None
             raise self.error
-        if self.error is None:
+        delta = self.deltas.pop(next(iter(self.deltas)))
+        if not self.deltas and self.error is None:
             self.arrived.clear()
         return delta
 
@@ -49,7 +71,8 @@ class Worker:
     def __init__(self, child: ChildProcess[FromWorker], on_step: OnStep) -> None:
         self._child = child
         self._on_step = on_step
-        self._mailboxes: dict[str, Mailbox] = {}
+        self._mailboxes: dict[str, Mailbox] = {}  # by sequence
+        self._questions: dict[str, asyncio.Future[Answer]] = {}
         self._death: str | None = None  # what to tell those who wait
         self._closing = False
         self.progress = 0.0
@@ -74,7 +97,7 @@ class Worker:
 
     @property
     def users(self) -> int:
-        """Requests that have not got their last delta."""
+        """Sequences that have not got their last delta."""
         return len(self._mailboxes)
 
     async def load(self, load: Load) -> Ready:
@@ -93,24 +116,69 @@ class Worker:
         return message
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        """Deltas of a request until the one with `finish`. Leaving early, however it comes, cancels the request."""
+        """Deltas of a request until each continuation has had the one with `finish`.
+
+        Leaving early, however it comes, cancels the request.
+        """
         if self._death is not None:
             raise WorkerDied(self._death)
-        mailbox = self._mailboxes[request.id] = Mailbox()
+        mailbox = Mailbox()
+        names = [sequence_id(request.id, index) for index in range(request.n)]
+        self._mailboxes |= dict.fromkeys(names, mailbox)
         self._child.send(Submit(request))
-        finished = False
+        unfinished = request.n
         try:
-            while not finished:
+            while unfinished:
                 delta = await mailbox.take()
-                finished = delta.finish is not None
+                unfinished -= delta.finish is not None
                 yield delta
         except CupolaError:
-            finished = True
+            unfinished = request.n - 1  # the others may go on
             raise
         finally:
-            self._mailboxes.pop(request.id, None)
-            if not finished:
+            for name in names:
+                self._mailboxes.pop(name, None)
+            if unfinished:
                 self._child.send(Cancel(request.id))
+
+    async def tokenise(self, text: str, *, special: bool, leading: bool = True, pieces: bool = False) -> Tokens:
+        """Token ids of a text. Raises InvalidValue for text that the tokenizer cannot read."""
+        answer = await self._ask(Tokenise(secrets.token_hex(8), text, special, leading, pieces))
+        assert isinstance(answer, Tokens)
+        return answer
+
+    async def detokenise(self, tokens: list[int]) -> str:
+        """The text of token ids. Raises InvalidValue for ids that the model does not have."""
+        answer = await self._ask(Detokenise(secrets.token_hex(8), tokens))
+        assert isinstance(answer, Text)
+        return answer.text
+
+    async def encode(
+        self, inputs: list[str | list[int]], limit: int | None = None, *, ranking: bool = False
+    ) -> Encoded:
+        """Vectors of texts or token ids; see `Encode`. Leaving early cancels it.
+
+        Raises InvalidValue, ContextLengthExceeded, EngineFailed and WorkerDied.
+        """
+        order = Encode(secrets.token_hex(8), inputs, limit, ranking)
+        try:
+            answer = await self._ask(order)
+        except asyncio.CancelledError:
+            self._child.send(Cancel(order.id))
+            raise
+        assert isinstance(answer, Encoded)
+        return answer
+
+    async def _ask(self, question: Tokenise | Detokenise | Encode) -> Answer:
+        if self._death is not None:
+            raise WorkerDied(self._death)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._questions[question.id] = future
+        self._child.send(question)
+        try:
+            return await future
+        finally:
+            del self._questions[question.id]
 
     def kill(self) -> None:
         """End the process at once; every waiter is told."""
@@ -122,8 +190,15 @@ class Worker:
         await self._child.close()
 
     def _receive(self, message: FromWorker) -> None:
-        if isinstance(message, StepDone):
-            self._deliver(message)
+        match message:
+            case StepDone():
+                self._deliver(message)
+            case Tokens() | Text() | Encoded() if question := self._waiting(message.id):
+                question.set_result(message)
+            case TokensRefused() if question := self._waiting(message.id):
+                question.set_exception(InvalidValue(message.message))
+            case EncodeFailed() if question := self._waiting(message.id):
+                question.set_exception(_error_of(message.failure))
 
     def _mourn(self, gone: ChildGone) -> None:
         """The worker is gone: everybody who waits gets an error."""
@@ -131,6 +206,13 @@ class Worker:
         log.log(logging.DEBUG if self._closing else logging.WARNING, "%s: %s", self._child.name, gone.reason)
         for mailbox in self._mailboxes.values():
             mailbox.fail(WorkerDied(self._death))
+        for question in list(self._questions.values()):
+            if not question.done():
+                question.set_exception(WorkerDied(self._death))
+
+    def _waiting(self, question_id: str) -> "asyncio.Future[Answer] | None":
+        question = self._questions.get(question_id)
+        return question if question and not question.done() else None
 
     def _deliver(self, step: StepDone) -> None:
         for request_id, delta in step.deltas.items():

@@ -1,82 +1,25 @@
 """The worker process: `python -P -m server.worker.main`. Loads one model, then steps its engine until the pipe closes.
 
-Three threads: the main thread owns the engine; a reader takes messages off the pipe and tokenises short prompts; a
-helper tokenises long ones, so that neither a step nor a cancellation waits for them.
+The main thread owns the engine; the threads of `intake` make commands for it of what comes through the pipe.
 """
 
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from ..child.channel import ChildChannel
-from ..engine.engine import Engine, StepResult, make_sequence
-from ..engine.sequence import Sequence
+from ..engine.engine import Engine, StepResult
 from ..errors import CupolaError
-from ..runners import load_runner
-from ..runners.base import ModelRunner
-from ..types import Request
-from .messages import Cancel, Failure, Load, LoadError, Loading, Ready, StepDone, Submit, ToWorker
+from ..runners import load_model
+from ..runners.base import Encoder, ModelRunner
+from .encoding import EncodingWorker
+from .intake import Arrive, Command, Expect, Intake, Refuse, Reply
+from .messages import Cancel, Failure, Load, LoadError, Loading, Ready, StepDone, ToWorker
 
-LONG_PROMPT = 16_384  # characters; a longer text is tokenised beside the reader
 PROGRESS_STEP = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Expect:
-    """A request is being tokenised by the helper: what comes next of it may be its cancellation."""
-
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """A request that failed before it became a sequence."""
-
-    request_id: str
-    error: CupolaError
-
-
-Command = Sequence | Cancel | Expect | Refuse
-
-
-class Intake:
-    """From messages of the pipe to commands for the engine's thread. The reader thread runs it."""
-
-    def __init__(self, runner: ModelRunner, commands: SimpleQueue[Command]) -> None:
-        self._runner = runner
-        self._commands = commands
-        self._long: SimpleQueue[Request] = SimpleQueue()
-
-    def run(self, messages: Iterator[ToWorker]) -> None:
-        """Until the parent closes the pipe or dies; then the process ends, in the middle of a native call too."""
-        threading.Thread(target=self._tokenise_long, name="tokenise", daemon=True).start()
-        for message in messages:
-            if isinstance(message, Submit):
-                self._submit(message.request)
-            elif isinstance(message, Cancel):
-                self._commands.put(message)
-        os._exit(0)
-
-    def _submit(self, request: Request) -> None:
-        if len(request.prompt) < LONG_PROMPT:
-            self._tokenise(request)
-            return
-        self._commands.put(Expect(request.id))
-        self._long.put(request)
-
-    def _tokenise_long(self) -> None:
-        while True:
-            self._tokenise(self._long.get())
-
-    def _tokenise(self, request: Request) -> None:
-        try:
-            self._commands.put(make_sequence(request, self._runner))
-        except CupolaError as error:
-            self._commands.put(Refuse(request.id, error))
 
 
 class Worker:
@@ -117,9 +60,12 @@ class Worker:
             case Refuse(request_id, error):
                 if self._arrived(request_id):
                     self._deliver(StepResult(failures={request_id: error}))
-            case Sequence():
-                if self._arrived(command.id):
-                    self._engine.add(command)
+            case Arrive(request_id, sequences):
+                if self._arrived(request_id):
+                    for sequence in sequences:
+                        self._engine.add(sequence)
+            case Reply(message):
+                self._channel.send(message)
 
     def _arrived(self, request_id: str) -> bool:
         """Note that a request left the helper; False if it was cancelled there."""
@@ -169,13 +115,16 @@ def main() -> None:
             channel.send(Loading(fraction))
 
     try:
-        runner = load_runner(load.backend, Path(load.artifact) if load.artifact else None, load.placement, report)
+        model = load_model(load.backend, Path(load.artifact) if load.artifact else None, load.placement, report)
     except CupolaError as error:
         channel.send(LoadError(failure_of(error)))
         return
-    tokenizer = runner.tokenizer
-    channel.send(Ready(runner.info, tokenizer.bos_token, tokenizer.eos_token, tokenizer.chat_template))
-    Worker(channel, runner, load).run(messages)
+    tokenizer = model.tokenizer
+    channel.send(Ready(model.info, tokenizer.bos_token, tokenizer.eos_token, tokenizer.chat_template))
+    if isinstance(model, Encoder):
+        EncodingWorker(channel, model).run(messages)
+    else:
+        Worker(channel, model, load).run(messages)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from ..runners.base import Placement, RunnerInfo
+from ..runners.base import EncoderInfo, Placement, RunnerInfo
 from ..types import Delta, Request
 
 
@@ -23,7 +23,42 @@ class Cancel(Struct, tag=True, frozen=True):
     request_id: str
 
 
-ToWorker = Load | Submit | Cancel
+class Tokenise(Struct, tag=True, frozen=True):
+    """Token ids of a text. `leading`: with the token that the model puts first; `pieces`: with the bytes of each."""
+
+    id: str
+    text: str
+    special: bool = True
+    leading: bool = True
+    pieces: bool = False
+
+
+class Detokenise(Struct, tag=True, frozen=True):
+    """The text of token ids; control tokens have none."""
+
+    id: str
+    tokens: list[int]
+
+
+class Encode(Struct, tag=True, frozen=True):
+    """Vectors of texts or token ids. `limit`: cut to so many tokens, -1 to as many as the model takes; None: refuse.
+
+    `ranking`: the first input is a query and the others are documents, which errors call by those names.
+    """
+
+    id: str
+    inputs: list[str | list[int]]
+    limit: int | None = None
+    ranking: bool = False
+
+    def name(self, place: int) -> tuple[str, str]:
+        """What the client calls an input, and the field that it stands in."""
+        if not self.ranking:
+            return f"input[{place}]", "input"
+        return (f"documents[{place - 1}]", "documents") if place else ("query", "query")
+
+
+ToWorker = Load | Submit | Cancel | Tokenise | Detokenise | Encode
 
 
 class Loading(Struct, tag=True, frozen=True):
@@ -35,7 +70,7 @@ class Loading(Struct, tag=True, frozen=True):
 class Ready(Struct, tag=True, frozen=True):
     """The model is loaded. The chat template travels to the render process, never to an engine."""
 
-    info: RunnerInfo
+    info: RunnerInfo | EncoderInfo
     bos_token: str
     eos_token: str
     chat_template: str | None
@@ -56,7 +91,7 @@ class LoadError(Struct, tag=True, frozen=True):
 class StepDone(Struct, tag=True, frozen=True, omit_defaults=True):
     """The results of one step by request id, and what the step was."""
 
-    deltas: dict[str, Delta] = {}
+    deltas: dict[str, Delta] = {}  # by sequence id: a request may have several
     failures: dict[str, Failure] = {}
     decode_tokens: int = 0
     prefill_tokens: int = 0
@@ -64,4 +99,35 @@ class StepDone(Struct, tag=True, frozen=True, omit_defaults=True):
     waiting: int = 0
 
 
-FromWorker = Loading | Ready | LoadError | StepDone
+class Tokens(Struct, tag=True, frozen=True):
+    id: str
+    tokens: list[int]
+    pieces: list[bytes]
+
+
+class Text(Struct, tag=True, frozen=True):
+    id: str
+    text: str
+
+
+class TokensRefused(Struct, tag=True, frozen=True):
+    """Text that the tokenizer cannot read, or ids that it does not have."""
+
+    id: str
+    message: str
+
+
+class Encoded(Struct, tag=True, frozen=True):
+    """`vectors`: float32 of this machine's byte order, [len(tokens), dimension]. `tokens`: how many each input had."""
+
+    id: str
+    tokens: list[int]
+    vectors: bytes
+
+
+class EncodeFailed(Struct, tag=True, frozen=True):
+    id: str
+    failure: Failure
+
+
+FromWorker = Loading | Ready | LoadError | StepDone | Tokens | Text | TokensRefused | Encoded | EncodeFailed

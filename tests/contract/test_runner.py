@@ -34,7 +34,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     fixture = ARTIFACTS.get(request.param)
     artifact: Path | None = request.getfixturevalue(fixture) if fixture else None
     if request.param == "onnx on a device":
-        onnx = pytest.importorskip("server.runners.onnx")
+        onnx = pytest.importorskip("server.runners.onnx.loading")
         return partial(onnx.load, artifact, report=lambda _: None, device_rows=True)
     return lambda placement: load_runner(request.param, artifact, placement, lambda _: None)
 

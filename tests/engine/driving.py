@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.engine.engine import Engine, StepResult, make_sequence
+from server.engine.arrival import make_sequences
+from server.engine.engine import Engine, StepResult
+from server.engine.guidance import Guides
 from server.errors import CupolaError
 from server.runners.base import ModelRunner, Placement
 from server.runners.fake import FakeOptions, FakeRunner
@@ -29,10 +31,14 @@ class Driver:
 
     def __post_init__(self) -> None:
         self.engine = Engine(self.runner, self._take, prefill_seconds=0.04)
+        self.guides = Guides(self.runner.tokenizer, self.runner.info.vocab_size)
 
     def submit(self, name: str, prompt: str, params: SamplingParams = GREEDY, *, cache_prompt: bool = True) -> None:
-        request = Request(name, prompt, params, cache_prompt=cache_prompt)
-        self.engine.add(make_sequence(request, self.runner))
+        self.send(Request(name, prompt, params, cache_prompt=cache_prompt))
+
+    def send(self, request: Request) -> None:
+        for sequence in make_sequences(request, self.runner, self.guides):
+            self.engine.add(sequence)
 
     def run(self, limit: int = 10_000) -> None:
         """Step until there is nothing to do."""

@@ -4,17 +4,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from server.engine.engine import make_sequence
+from server.engine.arrival import make_sequences
+from server.engine.guidance import Guides
 from server.engine.pace import FIRST_GUESS, Pace
 from server.engine.prefix import choose_seat, common_prefix, reusable
 from server.engine.scheduler import Scheduler, fair_shares
 from server.engine.sequence import Sequence
-from server.runners.base import RunnerInfo
+from server.runners.base import ModelRunner, RunnerInfo
 from server.types import Request, SamplingParams
 
 from .driving import fake_runner
 
 TOKENS = st.lists(st.integers(0, 2), max_size=12)
+
+
+def one_sequence(request: Request, runner: ModelRunner) -> Sequence:
+    return make_sequences(request, runner, Guides(runner.tokenizer, runner.info.vocab_size))[0]
 
 
 class Books(RuleBasedStateMachine):
@@ -32,7 +37,7 @@ class Books(RuleBasedStateMachine):
     def arrive(self, shared: int, length: int, kind: int, tokens: int) -> None:
         prompt = [0] * shared + [kind] * length
         params = SamplingParams(temperature=0, max_tokens=min(tokens, 200 - len(prompt)))
-        sequence = make_sequence(Request(str(self.count), prompt, params), self.runner)
+        sequence = one_sequence(Request(str(self.count), prompt, params), self.runner)
         self.count += 1
         self.order.append(sequence)
         self.scheduler.add(sequence)
@@ -87,7 +92,7 @@ class Books(RuleBasedStateMachine):
         sequence = data.draw(st.sampled_from(self.order))
         self.scheduler.remove(sequence)
         self.order.remove(sequence)
-        assert self.scheduler.find(sequence.id) is None
+        assert self.scheduler.find(sequence.id) == []
 
     @invariant()
     def every_sequence_is_in_one_place(self) -> None:
@@ -132,7 +137,7 @@ def test_a_short_prompt_does_not_wait_for_a_long_one_on_a_slow_device() -> None:
     runner = fake_runner(slots=3)
     scheduler = Scheduler(runner.info)
     decoding, long, short = (
-        make_sequence(Request(name, [1] * length, SamplingParams(max_tokens=5)), runner)
+        one_sequence(Request(name, [1] * length, SamplingParams(max_tokens=5)), runner)
         for name, length in (("decoding", 2), ("long", 480), ("short", 30))
     )
     for sequence in (decoding, long, short):

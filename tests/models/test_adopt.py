@@ -8,6 +8,7 @@ from server.errors import InvalidValue
 from server.models.adopt import describe
 from server.models.gguf import context_length
 from server.models.spec import FileSource, HuggingFaceSource
+from server.models.standard import with_standard_variants
 
 UINT32, STRING, ARRAY = 4, 8, 9
 
@@ -139,3 +140,23 @@ def test_what_is_neither_file_nor_folder_is_refused_at_once(tmp_path: Path) -> N
     os.mkfifo(tmp_path / "pipe.gguf")
     with pytest.raises(InvalidValue, match="neither a file nor a folder"):
         describe(str(tmp_path / "pipe.gguf"), None, None, None, "MIT")
+
+
+def test_a_gguf_file_that_pools_makes_embeddings(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.gguf"
+    architecture = text("general.architecture") + struct.pack("<I", STRING) + text("bert")
+    path.write_bytes(gguf(architecture, number("bert.context_length", 512), number("bert.pooling_type", 1)))
+    model = describe(str(path), None, None, None, "MIT")
+    assert model.encodes
+    assert model.context_length == 512
+    assert [variant.name for variant in with_standard_variants(model).variants] == ["gguf-unknown"]
+    path.write_bytes(gguf(architecture, number("bert.pooling_type", 0)))
+    assert not describe(str(path), None, None, None, "MIT").encodes
+
+
+def test_a_folder_with_a_sentence_encoder_makes_embeddings(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "modules.json").write_text('[{"type": "sentence_transformers.models.Transformer"}]')
+    (tmp_path / "config.json").write_text('{"vocab_size": 9, "hidden_size": 4, "max_position_embeddings": 16}')
+    model = describe(str(tmp_path), "mine", None, None, "MIT")
+    assert (model.encodes, model.context_length, model.variants[0].format) == (True, 16, "onnx")

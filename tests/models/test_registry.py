@@ -151,3 +151,19 @@ def test_an_empty_overlay_is_no_error(tmp_path: Path) -> None:
 def test_the_bundled_file_is_whole() -> None:
     path = bundled_models()
     assert len(parse_models(path.read_text(encoding="utf-8"), path).models) >= 19
+
+
+@pytest.mark.parametrize("name", ["smollm2+support", "SmolLM2:latest@llama+support"])
+def test_an_adapter_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(ModelNotFound, match="'smollm2-135m-instruct' has no adapter 'support'") as caught:
+        Registry.load().resolve(name)
+    assert caught.value.param == "model"
+
+
+@pytest.mark.parametrize(
+    "name", ["smollm2:latest", "smollm2:1", "smollm2-135m-instruct:latest@gguf-q4_1", "smollm2@llama"]
+)
+def test_every_form_of_a_name_leads_to_the_model(name: str) -> None:
+    model, variants = Registry.load().resolve(name)
+    assert model.name == "smollm2-135m-instruct"
+    assert variants

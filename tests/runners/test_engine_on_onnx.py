@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from server.runners.base import Placement
-from server.runners.onnx import load
+from server.runners.onnx.loading import load
 from server.runners.onnx.runner import OnnxRunner
 from server.types import SamplingParams
 from tests.engine.driving import Driver

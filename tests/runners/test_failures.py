@@ -12,7 +12,7 @@ import pytest
 from server.errors import LoadFailed
 from server.runners import load_runner
 from server.runners.base import ModelRunner, Placement, Segment, SlotsLost
-from server.runners.onnx import load
+from server.runners.onnx.loading import load
 
 from . import folders
 from .conftest import FolderOf

@@ -12,7 +12,7 @@ from server.errors import LoadFailed
 from server.runners import genai
 from server.runners.base import FloatRows, ModelRunner, Placement, Segment
 from server.runners.genai import SMALLEST, GenaiRunner
-from server.runners.onnx import load as load_onnx
+from server.runners.onnx.loading import load as load_onnx
 
 from .conftest import FolderOf
 

@@ -11,7 +11,7 @@ from server.errors import ContextLengthExceeded, LoadFailed, WorkerDied
 from server.runners.base import Placement
 from server.types import Delta, Request, SamplingParams
 from server.worker.client import Worker
-from server.worker.main import LONG_PROMPT
+from server.worker.intake import LONG_PROMPT
 from server.worker.messages import Load, StepDone
 
 LONG = SamplingParams(temperature=0, max_tokens=400, ignore_eos=True)

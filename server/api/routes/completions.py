@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
@@ -10,10 +11,11 @@ from fastapi.responses import Response
 from ... import types
 from ...pool.resident import Resident
 from ..cancel import while_connected
+from ..completing import Telling, chosen, fold_all, requests_of, total
 from ..documents import ERRORS, EVENT_STREAM
-from ..generation import Stamp, allowed_wait, deltas, fold
+from ..generation import Stamp, allowed_wait, batch
 from ..schemas.common import UsageBody
-from ..schemas.completions import Completion, CompletionChoice, CompletionRequest
+from ..schemas.completions import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
 from ..services import Collaborators
 from ..sse import EventStream, TextEvents, encode
 
@@ -24,37 +26,57 @@ router = APIRouter(tags=["completions"])
 async def create_completion(
     body: CompletionRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
 ) -> Response | Completion:
-    """Continue a text, whole or as a stream of events."""
+    """Continue one or several texts, whole or as a stream of events."""
     body.refuse_unsupported()
+    body.refuse_incoherent()
     stamp = Stamp.new("cmpl", services, body.model)
+    telling = Telling(body)
 
-    async def prepare(resident: Resident) -> types.Request:
+    async def prepare(resident: Resident) -> list[types.Request]:
         stamp.served_by(resident.variant)
-        params = body.sampling(resident.spec.sampling)
-        return types.Request(stamp.id, body.single_prompt, params, cache_prompt=body.cache_prompt)
+        await telling.prepare(resident)
+        return await requests_of(body, resident, stamp.id)
 
-    stream = deltas(services, body.model, allowed_wait(prefer), prepare)
+    stream = batch(services, body.model, allowed_wait(prefer), prepare)
     if body.stream:
-        return EventStream(events(stamp, stream, include_usage=body.wants_usage))
-    answer = await while_connected(http.receive, fold(stream))
-    return completion(stamp, [_choice(answer.text, answer.finish)], UsageBody.of(answer.usage))
+        return EventStream(events(stamp, stream, telling, body))
+    count = len(body.prompts) * body.candidates
+    found = await while_connected(http.receive, fold_all(stream, telling, count))
+    choices = [_choice(index, told.text, told.logprobs, told.finish) for index, told in enumerate(chosen(found, body))]
+    return completion(stamp, choices, UsageBody.of(total([told.usage for told in found], body.candidates)))
 
 
-async def events(stamp: Stamp, stream: AsyncGenerator[types.Delta], *, include_usage: bool) -> AsyncGenerator[bytes]:
-    """The stream as events: text, the finish, then the usage if asked for."""
-    texts = TextEvents(lambda text: completion(stamp, [_choice(text)]))
+async def events(
+    stamp: Stamp, stream: AsyncGenerator[types.Delta], telling: Telling, body: CompletionRequest
+) -> AsyncGenerator[bytes]:
+    """The stream as events: what each choice gained, its finish, then the usage of all if asked for."""
+    texts: dict[int, TextEvents] = {}
+    usages: dict[int, types.Usage] = {}
     async with aclosing(stream):
         async for delta in stream:
-            if delta.finish:
-                yield encode(completion(stamp, [_choice(delta.text, delta.finish)]))
-            elif delta.text:
-                yield texts.encode(delta.text)
-            if delta.usage and include_usage:
-                yield encode(completion(stamp, [], UsageBody.of(delta.usage)))
+            index = delta.index
+            text, logprobs = telling.tell(delta)
+            if delta.usage:
+                usages[index] = delta.usage
+            if delta.finish or (logprobs and logprobs.tokens):
+                yield encode(completion(stamp, [_choice(index, text, logprobs, delta.finish)]))
+            elif text:
+                if index not in texts:
+                    texts[index] = TextEvents(partial(_text_event, stamp, index))
+                yield texts[index].encode(text)
+    if body.wants_usage:
+        whole = total([usages[index] for index in sorted(usages)], body.candidates)
+        yield encode(completion(stamp, [], UsageBody.of(whole)))
 
 
-def _choice(text: str, finish: types.FinishReason | None = None) -> CompletionChoice:
-    return CompletionChoice(index=0, text=text, logprobs=None, finish_reason=finish)
+def _text_event(stamp: Stamp, index: int, text: str) -> Completion:
+    return completion(stamp, [_choice(index, text)])
+
+
+def _choice(
+    index: int, text: str, logprobs: CompletionLogprobs | None = None, finish: types.FinishReason | None = None
+) -> CompletionChoice:
+    return CompletionChoice(index=index, text=text, logprobs=logprobs, finish_reason=finish)
 
 
 def completion(stamp: Stamp, choices: list[CompletionChoice], usage: UsageBody | None = None) -> Completion:

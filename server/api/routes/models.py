@@ -9,7 +9,7 @@ from ...models.choice import not_pulled
 from ...models.spec import ModelSpec, Variant
 from ...pool.resident import Resident
 from ..documents import ERRORS
-from ..schemas.models import ModelBody, ModelList, ResidentBody, ResidentList
+from ..schemas.models import Capabilities, ModelBody, ModelList, ResidentBody, ResidentList
 from ..services import Collaborators, Services
 
 router = APIRouter(tags=["models"])
@@ -46,7 +46,7 @@ def describe(services: Services, spec: ModelSpec, variant: Variant) -> ModelBody
     manifest = services.store.manifest(spec, variant)
     resident = services.pool.resident(spec, variant)
     loaded = resident is not None and resident.state == "loaded"
-    context = resident.info.context_length if resident and loaded else services.pool.context_of(spec, variant)
+    context = resident.context_length if resident and loaded else services.pool.context_of(spec, variant)
     return ModelBody(
         id=spec.name,
         created=int(manifest.created.timestamp()) if manifest else 0,
@@ -56,6 +56,7 @@ def describe(services: Services, spec: ModelSpec, variant: Variant) -> ModelBody
         engine=variant.backend,
         quantization=variant.quantization,
         context_length=context,
+        capabilities=Capabilities.of(spec),
         loaded=loaded,
     )
 

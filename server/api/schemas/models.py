@@ -4,6 +4,38 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from ...models.spec import ModelSpec
+
+
+class Capabilities(BaseModel):
+    """What a model can be asked for. Constrained answers and log-probabilities are the engine's work, so every model
+    that writes text has them."""
+
+    chat: bool
+    completion: bool
+    tools: bool
+    reasoning: bool
+    json_schema: bool
+    logprobs: bool
+    embeddings: bool
+    rerank: bool
+    vision: bool
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> "Capabilities":
+        writes = not spec.encodes
+        return cls(
+            chat=writes and "chat" in spec.tasks,
+            completion=writes,
+            tools="tools" in spec.tasks,
+            reasoning="reasoning" in spec.tasks,
+            json_schema=writes,
+            logprobs=writes,
+            embeddings="embeddings" in spec.tasks,
+            rerank="rerank" in spec.tasks,
+            vision=False,  # no engine here reads images
+        )
+
 
 class ModelBody(BaseModel):
     """A pulled model. Beyond OpenAI's fields: what runs it and how."""
@@ -17,6 +49,7 @@ class ModelBody(BaseModel):
     engine: str
     quantization: str
     context_length: int
+    capabilities: Capabilities
     loaded: bool
 
 

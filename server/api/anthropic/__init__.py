@@ -1,0 +1,1 @@
+"""Anthropic's Messages API: requests to conversations, turns to messages and events."""

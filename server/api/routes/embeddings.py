@@ -1,0 +1,47 @@
+"""POST /v1/embeddings."""
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+
+from ...runners.base import FloatRows
+from ..cancel import while_connected
+from ..documents import ERRORS
+from ..generation import allowed_wait
+from ..schemas.embeddings import Embeddings, EmbeddingsRequest
+from ..services import Collaborators, Services
+from ..vectors import as_base64, check_dimensions, rows_of, shortened
+
+router = APIRouter(tags=["embeddings"])
+
+
+@router.post("/v1/embeddings", response_model=Embeddings, responses=ERRORS)
+async def create_embeddings(
+    body: EmbeddingsRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
+) -> Response:
+    """A vector for each text."""
+    return await while_connected(http.receive, _answer(services, body, allowed_wait(prefer)))
+
+
+async def _answer(services: Services, body: EmbeddingsRequest, wait: float | None) -> Response:
+    async with services.pool.lease(body.model, wait, purpose="vectors") as resident:
+        check_dimensions(resident, body.dimensions)
+        encoded = await resident.encode(body.inputs, body.truncate_prompt_tokens)
+        rows, name = rows_of(resident, encoded), resident.spec.name
+    # Beside the loop: a large answer is two million numbers.
+    content = await asyncio.to_thread(_written, shortened(rows, body.dimensions), encoded.tokens, name, body)
+    return Response(content, media_type="application/json")
+
+
+def _written(rows: FloatRows, tokens: list[int], model: str, body: EmbeddingsRequest) -> bytes:
+    """The answer as JSON. Not through its schema, which would look at every number."""
+    packed = body.encoding_format == "base64"
+    data = [
+        {"object": "embedding", "index": index, "embedding": as_base64(row) if packed else row.tolist()}
+        for index, row in enumerate(rows)
+    ]
+    usage = {"prompt_tokens": sum(tokens), "total_tokens": sum(tokens)}
+    return msgspec.json.encode({"object": "list", "data": data, "model": model, "usage": usage})

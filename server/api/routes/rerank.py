@@ -1,0 +1,49 @@
+"""POST /v1/rerank. Query and documents are embedded apart, and the score is the cosine of their vectors."""
+
+import secrets
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Header, Request
+
+from ..cancel import while_connected
+from ..documents import ERRORS
+from ..generation import allowed_wait
+from ..schemas.embeddings import EmbeddingsUsage
+from ..schemas.rerank import Document, Reranked, RerankRequest, RerankResult
+from ..services import Collaborators, Services
+from ..vectors import rows_of, unit
+
+router = APIRouter(tags=["embeddings"])
+
+
+@router.post("/v1/rerank", response_model_exclude_none=True, responses=ERRORS)
+async def rerank(
+    body: RerankRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
+) -> Reranked:
+    """Documents sorted by how much they have to do with a query."""
+    return await while_connected(http.receive, _answer(services, body, allowed_wait(prefer)))
+
+
+async def _answer(services: Services, body: RerankRequest, wait: float | None) -> Reranked:
+    texts = body.texts
+    async with services.pool.lease(body.model, wait, purpose="vectors") as resident:
+        encoded = await resident.encode([body.query, *texts], body.truncate_prompt_tokens, ranking=True)
+        rows = unit(rows_of(resident, encoded))
+    scores = rows[1:] @ rows[0]
+    best = np.argsort(-scores, kind="stable")[: body.top_n]
+    results = [
+        RerankResult(
+            index=int(place),
+            relevance_score=float(scores[place]),
+            document=Document(text=texts[place]) if body.return_documents else None,
+        )
+        for place in best
+    ]
+    total = sum(encoded.tokens)
+    return Reranked(
+        id=f"rerank-{secrets.token_hex(12)}",
+        model=resident.spec.name,
+        results=results,
+        usage=EmbeddingsUsage(prompt_tokens=total, total_tokens=total),
+    )

@@ -1,0 +1,158 @@
+"""Grammars that an answer must match, compiled by llguidance and asked for a mask before each token.
+
+One path for every engine: the vocabulary comes as bytes from the runner's own tokenizer. A grammar is compiled once
+and copied for each sequence. Compilation and every step have a budget of work, in units of the library that do not
+depend on the machine; past it the request fails. Nothing is ever generated without the mask that was asked for.
+"""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+
+import llguidance
+import numpy as np
+import numpy.typing as npt
+
+from ..chat.tools.grammar import with_tokens
+from ..errors import EngineFailed, InvalidValue
+from ..json_schemas import tuned
+from ..runners.base import Tokenizer
+from ..types import Grammar
+from .winding import Kinds, Winding
+
+Bools = npt.NDArray[np.bool_]
+KEPT = 64  # compiled grammars
+LONGEST_MESSAGE = 400
+LEXER_STATES = 50_000  # of 1 to 2 kB; the other limits are the library's: 20 ms to compile, 15 ms a step
+
+
+class Guide:
+    """The state of one sequence in its grammar."""
+
+    def __init__(self, matcher: llguidance.LLMatcher, pieces: Sequence[bytes], winding: Winding | None) -> None:
+        self._matcher = matcher
+        self._pieces = pieces
+        self._winding = winding
+        self._bits = np.zeros((len(pieces) + 31) // 32, np.int32)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the grammar is fulfilled and nothing can follow."""
+        return self._matcher.is_stopped()
+
+    def allowed(self, left: int, budget: int) -> Bools:
+        """Which tokens may come next, [vocab_size], where `left` of `budget` tokens are left.
+
+        Raises EngineFailed when the grammar needs too much work here.
+        """
+        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        if self._matcher.is_error():
+            raise EngineFailed(f"The grammar of the answer became too complex: {_first_line(self._matcher)}")
+        count = len(self._pieces)
+        mask: Bools = np.unpackbits(self._bits.view(np.uint8), bitorder="little", count=count).view(np.bool_)
+        return mask if self._winding is None else self._winding.narrowed(mask, left, budget)
+
+    def accept(self, token: int) -> None:
+        """Take the token that was drawn. Raises EngineFailed for one that was not allowed."""
+        if not self._matcher.consume_token(token):
+            raise EngineFailed(f"The grammar of the answer refused a token: {_first_line(self._matcher)}")
+        if self._winding is not None:
+            self._winding.accept(self._pieces[token])
+
+    def copy(self) -> "Guide":
+        """The same state, for another continuation."""
+        return Guide(self._matcher.deep_copy(), self._pieces, self._winding and self._winding.copy())
+
+
+class Guides:
+    """The compiled grammars of one model, the latest ones kept. Any thread may ask."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        self._tokenizer = tokenizer
+        self._vocab_size = vocab_size
+        self._lock = threading.Lock()
+        self._vocabulary: Vocabulary | None = None
+        self._compiled: OrderedDict[Grammar, Guide] = OrderedDict()
+
+    def compile(self, grammar: Grammar) -> Guide:
+        """A guide at its start. Raises InvalidValue, saying where, for a grammar that cannot be enforced."""
+        with self._lock:
+            guide = self._compiled.get(grammar) or self._new(grammar)
+            self._compiled[grammar] = guide
+            self._compiled.move_to_end(grammar)
+            if len(self._compiled) > KEPT:
+                self._compiled.popitem(last=False)
+            return guide.copy()
+
+    def _new(self, grammar: Grammar) -> Guide:
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self._tokenizer, self._vocab_size)
+        vocabulary = self._vocabulary
+        source = _source(grammar, self._tokenizer)
+        matcher = llguidance.LLMatcher(vocabulary.compiled, source, log_level=0, limits=_limits())
+        if matcher.is_error():
+            raise InvalidValue(f"{grammar.param}: {_first_line(matcher)}", param=grammar.param)
+        winding = Winding(vocabulary.kinds) if grammar.json else None
+        return Guide(matcher, vocabulary.pieces, winding)
+
+
+class Vocabulary:
+    """The tokens of a model as llguidance and `winding` read them."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        if not tokenizer.eos_ids:
+            raise InvalidValue("This model has no token that ends a text, so its answers cannot be held to a grammar.")
+        self.pieces = [tokenizer.token_bytes(token) for token in range(vocab_size)]
+        self.kinds = Kinds.of(self.pieces)
+        wrapper = llguidance.TokenizerWrapper(_Wrapped(tokenizer, self.pieces))
+        self.compiled = llguidance.LLTokenizer(wrapper, n_vocab=vocab_size, eos_token=sorted(tokenizer.eos_ids))
+
+
+class _Wrapped:
+    """A tokenizer with the names that llguidance asks for."""
+
+    bos_token_id = None
+
+    def __init__(self, tokenizer: Tokenizer, pieces: Sequence[bytes]) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = min(tokenizer.eos_ids)
+        self.special_token_ids = [token for token, piece in enumerate(pieces) if not piece]
+        self.tokens = [piece or f"<|{token}|>".encode() for token, piece in enumerate(pieces)]
+
+    def __call__(self, text: str) -> list[int]:
+        if isinstance(text, bytes):
+            raise TypeError("text, not bytes")  # the library asks once which of the two is understood
+        tokens = self._tokenizer.encode(text, special=False)
+        # A leading token of the model's own is no part of the text.
+        return tokens[1:] if tokens and not self._tokenizer.token_bytes(tokens[0]) else tokens
+
+
+def _limits() -> llguidance.LLParserLimits:
+    return llguidance.LLParserLimits(max_lexer_states=LEXER_STATES, verbose_errors=False)
+
+
+def control_token(tokenizer: Tokenizer, text: str) -> int | None:
+    """The special token that `text` names; None where the model has no such token."""
+    tokens = tokenizer.encode(text, special=True)
+    return tokens[-1] if tokens and not tokenizer.token_bytes(tokens[-1]) else None
+
+
+def _source(grammar: Grammar, tokenizer: Tokenizer) -> str:
+    """What llguidance compiles. Raises InvalidValue for a schema that is no JSON."""
+    if grammar.kind == "regex":
+        return llguidance.LLMatcher.grammar_from_regex(grammar.source)
+    if grammar.kind == "lark":
+        return llguidance.LLMatcher.grammar_from_lark(with_tokens(grammar.source, partial(control_token, tokenizer)))
+    try:
+        return llguidance.LLMatcher.grammar_from_json_schema(
+            json.dumps(tuned(json.loads(grammar.source), grammar.param))
+        )
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"{grammar.param}: {str(error)[:LONGEST_MESSAGE]}", param=grammar.param) from None
+
+
+def _first_line(matcher: llguidance.LLMatcher) -> str:
+    lines = [line.strip() for line in matcher.get_error().splitlines() if line.strip()]
+    return (lines[0] if lines else "it gives no reason")[:LONGEST_MESSAGE]

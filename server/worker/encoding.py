@@ -1,0 +1,166 @@
+"""The worker of a model that makes vectors of text: the texts of all requests that wait share its batches.
+
+The reader takes messages off the pipe and tokenises; the main thread owns the encoder, computes one batch at a time,
+and looks for cancellations in between. Requests take turns, so a small one never waits for the whole of a large one.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from ..child.channel import ChildChannel
+from ..errors import ContextLengthExceeded, CupolaError, EngineFailed, InvalidValue
+from ..runners.base import Encoder, FloatRows, Tokenizer
+from .batching import choose
+from .messages import (
+    Cancel,
+    Detokenise,
+    Encode,
+    Encoded,
+    EncodeFailed,
+    Failure,
+    Text,
+    Tokenise,
+    Tokens,
+    TokensRefused,
+    ToWorker,
+)
+from .vocabulary import text_of, tokens_of
+
+WHOLE = -1  # of `Encode.limit`: as much as the model takes
+
+
+@dataclass(slots=True)
+class Job:
+    """A request that is ready to be computed. `left` are the places of the rows that are still to come."""
+
+    id: str
+    rows: list[list[int]]
+    left: list[int]
+    vectors: FloatRows  # [rows, dimension]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that needs no engine, for the one thread that writes to the pipe."""
+
+    message: Tokens | Text | TokensRefused | EncodeFailed
+
+
+class EncodingWorker:
+    """The encoder's thread and its reader."""
+
+    def __init__(self, channel: ChildChannel[ToWorker], encoder: Encoder) -> None:
+        self._channel = channel
+        self._encoder = encoder
+        self._commands: SimpleQueue[Job | Cancel | Reply] = SimpleQueue()
+        self._jobs: deque[Job] = deque()  # owned by the main thread; the first has the next turn
+
+    def run(self, messages: Iterator[ToWorker]) -> None:
+        threading.Thread(target=self._read, args=(messages,), name="reader", daemon=True).start()
+        while True:
+            self._drain()
+            if self._jobs:
+                self._step()
+
+    def _read(self, messages: Iterator[ToWorker]) -> None:
+        """Until the parent closes the pipe or dies; then the process ends, in the middle of a native call too."""
+        tokenizer, size = self._encoder.tokenizer, self._encoder.info.vocab_size
+        for message in messages:
+            match message:
+                case Encode():
+                    self._commands.put(self._job(message))
+                case Cancel():
+                    self._commands.put(message)
+                case Tokenise():
+                    self._commands.put(Reply(tokens_of(tokenizer, message)))
+                case Detokenise():
+                    self._commands.put(Reply(text_of(tokenizer, size, message)))
+        os._exit(0)
+
+    def _job(self, order: Encode) -> Job | Reply:
+        info = self._encoder.info
+        try:
+            if not order.inputs:
+                raise InvalidValue("There is no input.", param="input")
+            rows = [row_of(order, place, self._encoder) for place in range(len(order.inputs))]
+        except CupolaError as error:
+            return Reply(EncodeFailed(order.id, Failure(error.code, error.message, error.param)))
+        return Job(order.id, rows, list(range(len(rows))), np.empty((len(rows), info.dimension), np.float32))
+
+    def _drain(self) -> None:
+        """Apply the commands that are there; when idle, sleep until there is one."""
+        try:
+            while True:
+                command = self._commands.get(block=not self._jobs)
+                match command:
+                    case Job():
+                        self._jobs.append(command)
+                    case Cancel(request_id):
+                        self._jobs = deque(job for job in self._jobs if job.id != request_id)
+                    case Reply(message):
+                        self._channel.send(message)
+        except Empty:
+            return
+
+    def _step(self) -> None:
+        """Compute one batch: a row of the request whose turn it is, and what is about as long, whosever it is."""
+        waiting = [(job, place) for job in self._jobs for place in job.left]
+        lengths = [len(job.rows[place]) for job, place in waiting]
+        batch = [waiting[place] for place in choose(0, lengths, self._encoder.info.batch_tokens)]
+        self._jobs.rotate(-1)
+        try:
+            vectors = self._encoder.encode([job.rows[place] for job, place in batch])
+        except EngineFailed as error:
+            self._fail({job.id for job, _ in batch}, error)
+            return
+        for (job, place), vector in zip(batch, vectors, strict=True):
+            job.vectors[place] = vector
+            job.left.remove(place)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Send off every request that is complete."""
+        for job in [job for job in self._jobs if not job.left]:
+            self._channel.send(Encoded(job.id, [len(row) for row in job.rows], job.vectors.tobytes()))
+        self._jobs = deque(job for job in self._jobs if job.left)
+
+    def _fail(self, ids: set[str], error: EngineFailed) -> None:
+        for request_id in ids:
+            self._channel.send(EncodeFailed(request_id, Failure(error.code, error.message, error.param)))
+        self._jobs = deque(job for job in self._jobs if job.id not in ids)
+
+
+def row_of(order: Encode, place: int, encoder: Encoder) -> list[int]:
+    """The tokens of one input, no more than the model takes. Raises InvalidValue and ContextLengthExceeded."""
+    info, tokenizer, text = encoder.info, encoder.tokenizer, order.inputs[place]
+    name, field = order.name(place)
+    tokens = tokenizer.encode(text, special=True) if isinstance(text, str) else text
+    if not tokens:
+        raise InvalidValue(f"{name} is empty.", param=field)
+    wrong = next((token for token in tokens if not 0 <= token < info.vocab_size), None)
+    if wrong is not None:
+        raise InvalidValue(f"{name}: the model has no token {wrong}; ids are below {info.vocab_size}.", param=field)
+    if order.limit is not None:
+        return cut(
+            tokens, info.context_length if order.limit == WHOLE else min(order.limit, info.context_length), tokenizer
+        )
+    if len(tokens) > info.context_length:
+        raise ContextLengthExceeded(
+            f"This model's context length is {info.context_length} tokens, and {name} has {len(tokens)}."
+            f" Shorten it, or cut it with truncate_prompt_tokens: {WHOLE}.",
+            param=field,
+        )
+    return tokens
+
+
+def cut(tokens: list[int], most: int, tokenizer: Tokenizer) -> list[int]:
+    """The first tokens; what the model puts behind a text stays behind it."""
+    if len(tokens) > most > 1 and not tokenizer.token_bytes(tokens[-1]):
+        return [*tokens[: most - 1], tokens[-1]]
+    return tokens[:most]

@@ -1,0 +1,109 @@
+"""From messages of the pipe to commands for the engine's thread.
+
+A reader takes messages off the pipe and tokenises short prompts; a helper tokenises long ones and compiles grammars, so
+that neither a step nor a cancellation waits for them.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from ..engine.arrival import make_sequences
+from ..engine.guidance import Guides
+from ..engine.sequence import Sequence
+from ..errors import CupolaError
+from ..runners.base import ModelRunner
+from ..types import Request
+from .messages import Cancel, Detokenise, Submit, Text, Tokenise, Tokens, TokensRefused, ToWorker
+from .vocabulary import text_of, tokens_of
+
+LONG_PROMPT = 16_384  # characters; a longer text is tokenised beside the reader
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A request is being prepared by the helper: what comes next of it may be its cancellation."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A request that failed before it became a sequence."""
+
+    request_id: str
+    error: CupolaError
+
+
+@dataclass(frozen=True, slots=True)
+class Arrive:
+    """A request that is ready to run: its continuations."""
+
+    request_id: str
+    sequences: list[Sequence]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that needs no engine, for the one thread that writes to the pipe."""
+
+    message: Tokens | Text | TokensRefused
+
+
+Command = Arrive | Cancel | Expect | Refuse | Reply
+
+
+class Intake:
+    """The reader and its helper."""
+
+    def __init__(self, runner: ModelRunner, commands: SimpleQueue[Command]) -> None:
+        self._runner = runner
+        self._commands = commands
+        self._guides = Guides(runner.tokenizer, runner.info.vocab_size)
+        self._long: SimpleQueue[Request | Tokenise] = SimpleQueue()
+
+    def run(self, messages: Iterator[ToWorker]) -> None:
+        """Until the parent closes the pipe or dies; then the process ends, in the middle of a native call too."""
+        threading.Thread(target=self._prepare_long, name="prepare", daemon=True).start()
+        for message in messages:
+            match message:
+                case Submit(request):
+                    self._submit(request)
+                case Cancel():
+                    self._commands.put(message)
+                case Tokenise(text=text) if len(text) < LONG_PROMPT:
+                    self._tokenise(message)
+                case Tokenise():
+                    self._long.put(message)
+                case Detokenise():
+                    self._detokenise(message)
+        os._exit(0)
+
+    def _submit(self, request: Request) -> None:
+        if len(request.prompt) < LONG_PROMPT and request.grammar is None:
+            self._prepare(request)
+            return
+        self._commands.put(Expect(request.id))
+        self._long.put(request)
+
+    def _prepare_long(self) -> None:
+        while True:
+            item = self._long.get()
+            if isinstance(item, Request):
+                self._prepare(item)
+            else:
+                self._tokenise(item)
+
+    def _prepare(self, request: Request) -> None:
+        try:
+            self._commands.put(Arrive(request.id, make_sequences(request, self._runner, self._guides)))
+        except CupolaError as error:
+            self._commands.put(Refuse(request.id, error))
+
+    def _tokenise(self, order: Tokenise) -> None:
+        self._commands.put(Reply(tokens_of(self._runner.tokenizer, order)))
+
+    def _detokenise(self, order: Detokenise) -> None:
+        self._commands.put(Reply(text_of(self._runner.tokenizer, self._runner.info.vocab_size, order)))

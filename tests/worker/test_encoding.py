@@ -1,0 +1,137 @@
+"""A worker of an encoder seen from its parent: shared batches, cancellation, refusals, death."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server.errors import ContextLengthExceeded, EngineFailed, InvalidValue, WorkerDied
+from server.runners.base import EncoderInfo, Placement
+from server.worker.client import Worker
+from server.worker.messages import Encoded, Load
+
+DIMENSION = 16
+
+
+@asynccontextmanager
+async def loaded(folder: Path, **options: object) -> AsyncIterator[Worker]:
+    """A worker with a fake encoder."""
+    artifact = folder / "encoder.json"
+    artifact.write_text(json.dumps({"dimension": DIMENSION, "context": 64} | options))
+    worker = await Worker.start("fake encoder")
+    try:
+        ready = await worker.load(Load("fake", str(artifact), Placement(1), 0.04))
+        assert ready.info == EncoderInfo(259, 64, DIMENSION, 512)
+        yield worker
+    finally:
+        await worker.close()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(30):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def rows(encoded: Encoded) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.frombuffer(encoded.vectors, np.float32).reshape(len(encoded.tokens), -1)
+
+
+def test_many_requests_at_once_get_their_own_vectors_in_order(tmp_path: Path) -> None:
+    texts: list[str | list[int]] = ["x" * (1 + 7 * place % 50) + str(place) for place in range(40)]
+
+    async def test() -> None:
+        async with loaded(tmp_path) as worker:
+            alone = [rows(await worker.encode([text]))[0] for text in texts]
+            whole, *parts = await asyncio.gather(worker.encode(texts), *(worker.encode([text]) for text in texts))
+            np.testing.assert_array_equal(rows(whole), np.stack(alone))
+            np.testing.assert_array_equal(np.concatenate([rows(part) for part in parts]), np.stack(alone))
+            assert whole.tokens == [len(text) + 1 for text in texts]
+
+    run(test)
+
+
+def test_a_small_request_does_not_wait_for_a_large_one(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with loaded(tmp_path, step_seconds=0.05) as worker:
+            large = asyncio.create_task(worker.encode(["y" * 60] * 400))  # 50 batches
+            await asyncio.sleep(0)
+            await worker.encode(["small"])
+            assert not large.done()
+            large.cancel()
+
+    run(test)
+
+
+def test_leaving_ends_the_work(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with loaded(tmp_path, step_seconds=0.05) as worker:
+            large = asyncio.create_task(worker.encode(["y" * 60] * 4_000))  # 25 s
+            await worker.encode(["small"])
+            large.cancel()
+            await asyncio.wait({large})
+            began = asyncio.get_running_loop().time()
+            for _ in range(3):
+                await worker.encode(["after"])
+            assert asyncio.get_running_loop().time() - began < 3
+
+    run(test)
+
+
+def test_inputs_that_cannot_be_computed_are_named(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with loaded(tmp_path) as worker:
+            with pytest.raises(ContextLengthExceeded, match=r"64 tokens, and input\[1\] has 101"):
+                await worker.encode(["short", "z" * 100])
+            with pytest.raises(ContextLengthExceeded, match=r"documents\[0\] has 101") as caught:
+                await worker.encode(["short", "z" * 100], ranking=True)
+            assert caught.value.param == "documents"
+            with pytest.raises(InvalidValue, match=r"input\[0\]: the model has no token 259"):
+                await worker.encode([[1, 259]])
+            assert (await worker.encode(["z" * 100], -1)).tokens == [64]
+            assert (await worker.encode(["z" * 100], 7)).tokens == [7]
+            assert (await worker.encode(["z" * 100], 1000)).tokens == [64]
+            cut = await worker.encode([[*range(99), 258]], 10)  # what stands behind a text stays there
+            np.testing.assert_array_equal(cut.vectors, (await worker.encode([[*range(9), 258]])).vectors)
+
+    run(test)
+
+
+def test_a_failure_of_the_engine_ends_those_who_were_in_the_batch(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with loaded(tmp_path, fail_token=ord("!")) as worker:
+            with pytest.raises(EngineFailed, match="told to"):
+                await worker.encode(["fine", "bad!"])
+            assert (await worker.encode(["fine"])).tokens == [5]
+
+    run(test)
+
+
+def test_a_death_is_told_to_all_who_wait(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with loaded(tmp_path, step_seconds=0.2) as worker:
+            waiting = [asyncio.create_task(worker.encode(["y" * 60] * 100)) for _ in range(3)]
+            await worker.encode(["one"])
+            worker.kill()
+            for answer in await asyncio.gather(*waiting, return_exceptions=True):
+                assert isinstance(answer, WorkerDied)
+            with pytest.raises(WorkerDied):
+                await worker.encode(["late"])
+
+    run(test)
+
+
+def test_it_tokenises_too(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with loaded(tmp_path) as worker:
+            tokens = await worker.tokenise("ab", special=True)
+            assert tokens.tokens[1:] == [97, 98]
+            assert await worker.detokenise(tokens.tokens) == "ab"
+
+    run(test)
