@@ -126,7 +126,7 @@ class Engine:
         for chunk in chunks:
             sequence = chunk.sequence
             rows = len(_wanted(sequence, chunk.count, last=not sequence.pending))
-            if sequence.request.prompt_logprobs is not None and not (sequence.index or sequence.generated):
+            if sequence.scores_prompt:
                 self._score_prompt(sequence, chunk.count, logits, row)
             row += rows
             if not sequence.pending:
@@ -214,7 +214,7 @@ def _draw(sequence: Sequence, row: FloatRows) -> int:
 def _wanted(sequence: Sequence, count: int, *, last: bool) -> range:
     """The offsets in a chunk whose logits are asked: its end where no token comes after it, or all of a prompt that
     is scored."""
-    if sequence.request.prompt_logprobs is not None and sequence.index == 0 and not sequence.generated:
+    if sequence.scores_prompt:
         return range(count)
     return range(count - 1, count) if last else range(0)
 

@@ -1,12 +1,12 @@
 """Which sequences run in the next step, with how many tokens. Pure: no clock, no engine, no thread.
 
-First come, first served. A sequence waits for a slot and for KV room; once running it decodes one token a step, and the
-prompts share what is left of the step fairly. When a shared KV pool runs full, first the contents that free slots keep
-for reuse go, then the newest running sequence is preempted: it waits at the head of the queue and computes its tokens
-again. The oldest running sequence is never preempted, so there is always progress.
+First come, first served, by requests. A sequence waits for a slot and for KV room; once running it decodes one token a
+step, and the prompts share what is left of the step fairly. When a shared KV pool runs full, first the contents that
+free slots keep for reuse go, then the newest running sequence is preempted: it waits at the head of the queue and
+computes its tokens again. The oldest running sequence is never preempted, so there is always progress.
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
 from ..runners.base import RunnerInfo
@@ -81,10 +81,10 @@ class Scheduler:
         self._release(sequence, sequence.tokens[: sequence.computed])
 
     def admit(self) -> Admission | None:
-        """Seat the first of the queue that need not wait for another's prompt, if a slot and KV room are there."""
+        """Seat the next of the queue, if there is one that may run, and a slot and KV room are there."""
         if not self.waiting or not self._free:
             return None
-        sequence = next((s for s in self.waiting if s.ready), None)
+        sequence = self._next()
         if sequence is None:
             return None
         for seat in self._seats(sequence):
@@ -93,6 +93,12 @@ class Scheduler:
                 self._take(sequence, seat)
                 return Admission(sequence, seat, emptied)
         return None
+
+    def _next(self) -> Sequence | None:
+        """Of those that need not wait for another's prompt the first whose request has the fewest slots: a request for
+        many continuations does not keep others out, and never has fewer than one."""
+        taken = Counter(s.request.id for s in self.running)
+        return min((s for s in self.waiting if s.ready), key=lambda s: taken[s.request.id], default=None)
 
     def preempt(self) -> int | None:
         """Send the newest running sequence back to the head of the queue; the slot that it leaves is to be emptied.
@@ -143,7 +149,7 @@ class Scheduler:
         room = self._info.max_batch_tokens - len(decodes)
         budget = min(room, prefill_budget) if decodes else room
         grid = self._info.chunk_tokens
-        shares = fair_shares(max(budget // grid, 1), [-(-len(s.tokens) // grid) - s.computed // grid for s in prompts])
+        shares = fair_shares(max(budget // grid, 1), [self._chunks_left(s) for s in prompts])
         ends = [(s.computed // grid + share) * grid for s, share in zip(prompts, shares, strict=True)]
         counts = [min(end, len(s.tokens)) - s.computed for s, end in zip(prompts, ends, strict=True)]
         chunks = [Chunk(s, count) for s, count in zip(prompts, counts, strict=True) if count > 0]
@@ -151,6 +157,12 @@ class Scheduler:
         for chunk in chunks:
             chunk.sequence.last_chunk = self._steps
         return decodes + chunks
+
+    def _chunks_left(self, sequence: Sequence) -> int:
+        """Chunks of a prompt that a step may compute; one where it is scored, since logits of a position are large."""
+        grid = self._info.chunk_tokens
+        left = -(-len(sequence.tokens) // grid) - sequence.computed // grid
+        return min(left, 1) if sequence.scores_prompt else left
 
     def _contents(self) -> dict[int, list[int]]:
         """The tokens whose KV entries each slot holds."""

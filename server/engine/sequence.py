@@ -86,10 +86,14 @@ class Sequence:
         return self.limit if asked is None else min(self.limit, self.prompt_tokens + asked)
 
     @property
+    def scores_prompt(self) -> bool:
+        """Whether log-probabilities of its prompt are still to be computed."""
+        return self.request.prompt_logprobs is not None and self.index == 0 and self.generated == 0
+
+    @property
     def may_reuse(self) -> bool:
         """Whether KV entries that a slot keeps may stand for the beginning of this prompt."""
-        scores_prompt = self.request.prompt_logprobs is not None and self.index == 0
-        return (self.request.cache_prompt or self.leader is not None) and not scores_prompt
+        return (self.request.cache_prompt or self.leader is not None) and not self.scores_prompt
 
     def usage(self) -> Usage:
         """What the sequence took, up to now."""

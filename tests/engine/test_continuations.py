@@ -9,7 +9,7 @@ from server.runners.base import ArrayLogits, Batch, Placement, SlotsLost
 from server.runners.fake import FakeOptions, FakeRunner
 from server.types import Grammar, Request, SamplingParams
 
-from .driving import alone, fake_runner
+from .driving import Driver, alone, fake_runner
 from .recording import Recorder
 
 PROMPT = "One beginning and many ends. " * 8
@@ -155,3 +155,28 @@ def test_no_tokens_for_any_of_them() -> None:
     driver = many(4, SamplingParams(max_tokens=0))
     assert driver.text == dict.fromkeys(NAMES, "")
     assert set(driver.finish.values()) == {"length"}
+
+
+def test_many_continuations_do_not_keep_others_out() -> None:
+    """A request for 40 with 4 slots: a newcomer gets the next slot that is free."""
+    driver = Driver(fake_runner())
+    driver.send(Request("many", "Tell me a story.", SamplingParams(seed=1, max_tokens=30, ignore_eos=True), n=40))
+    for _ in range(5):
+        driver.engine.step()
+    driver.submit("one", "Hello")
+    driver.run()
+
+    assert list(driver.finish).index("one") < 12
+
+    assert len(driver.finish) == 41
+
+
+def test_a_scored_prompt_is_computed_in_single_chunks() -> None:
+    """Logits of a position are as wide as the vocabulary."""
+    driver = Driver(fake_runner())
+    prompt = "x" * 200
+    driver.send(Request("scored", prompt, SamplingParams(max_tokens=1), prompt_logprobs=0))
+    sizes: list[int | None] = []
+    while driver.engine.step():
+        sizes.append(driver.engine.scheduler.running[0].computed if driver.engine.scheduler.running else None)
+    assert sizes[:3] == [32, 64, 96]
