@@ -40,9 +40,10 @@ PROMPT = "<|im_start|>user\nWrite a JSON document for this schema: {}<|im_end|>\
 
 @dataclass
 class Outcome:
-    """What came of the schemas. `rejected` counts reasons; `invalid` and `cut` name the schemas."""
+    """What came of the schemas. A schema may be rejected for several reasons; `invalid` and `cut` name schemas."""
 
     accepted: int = 0
+    refused: int = 0
     ended: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -113,7 +114,8 @@ def run(runner: ModelRunner, chosen: list[tuple[str, Any]], tokens: int) -> Outc
                 engine.add(sequence)
             accepted[key] = schema
         except InvalidValue as error:
-            outcome.rejected[reason(error.message)] += 1
+            outcome.rejected.update(reasons(error.message))
+            outcome.refused += 1
     began = time.monotonic()
     while engine.step():
         pass
@@ -147,14 +149,28 @@ def valid(text: str, schema: Any) -> bool:
     return True
 
 
-def reason(message: str) -> str:
-    """A rejection without the names of its schema: the keywords, or the first words."""
+def reasons(message: str) -> list[str]:
+    """Why a schema was rejected, without its own names: each keyword, or a few words."""
     message = message.partition(": ")[2]
     if found := re.match(r"Unimplemented keys: \[(.*)\]", message):
-        return " ".join(sorted(found[1].replace('"', "").split(", ")))
-    if found := re.match(r"Resource '", message):
-        return "$ref to another document"
-    return re.split(r"[:,'/(]|\d", message, maxsplit=1)[0].strip() or "other"
+        return found[1].replace('"', "").split(", ")
+    for part, words in WORDS.items():
+        if part in message:
+            return [words]
+    return ["other"]
+
+
+WORDS = {
+    "Resource '": "$ref to another document",
+    "Anchor": "$ref to another document",
+    "oneOf": "oneOf whose members may overlap",
+    "2**53": "numbers beyond 2**53",
+    "too many digits": "numbers beyond 2**53",
+    "Unknown format": "format of an unknown name",
+    "Unsatisfiable": "no document matches",
+    "patternProperty": "patternProperties that overlap",
+    "regex": "pattern that is not understood",
+}
 
 
 def _runner(name: str) -> ModelRunner:
@@ -184,7 +200,7 @@ def main() -> None:
     print(f"{len(outcome.invalid)} invalid, {len(outcome.cut)} cut, {outcome.tokens / outcome.seconds:.0f} tokens/s")
     for name in (*outcome.invalid, *outcome.cut):
         print(f"  {name}")
-    print(f"{outcome.rejected.total()} schemas rejected:")
+    print(f"{outcome.refused} schemas rejected:")
     for why, count in outcome.rejected.most_common():
         print(f"  {count:>4} {why}")
 

@@ -14,7 +14,6 @@ OPTIONS: dict[str, Any] = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
-    "coerce_one_of": True,
 }
 
 

@@ -23,13 +23,14 @@ from .services import Services
 class Plan:
     """How a conversation is put to a model, and how its answers are read.
 
-    `tools` are those whose calls are looked for; `thought`: whether an answer may begin with a thought, or is `inside`
-    one from its first word.
+    `tools` are those whose calls are looked for; `forced`: nothing but calls may come; `thought`: whether an answer may
+    begin with a thought, or is `inside` one from its first word.
     """
 
     prompt: str
     format: ToolFormat
     tools: tuple[Tool, ...] = ()
+    forced: bool = False
     thought: bool = False
     inside: bool = False
     grammar: Grammar | None = None
@@ -53,6 +54,7 @@ class Plan:
         return AnswerParser(
             ReasoningSplitter(inside=self.inside) if self.thought else None,
             self.format.parser(self.tools) if self.tools else None,
+            forced=self.forced,
         )
 
 
@@ -83,7 +85,8 @@ async def plan(services: Services, resident: Resident, conversation: Conversatio
     grammar = _grammar(way, conversation, tools)
     if grammar is not None and thought and not _thought_is_over(prompt, prefill):
         grammar = Grammar("lark", after_thought(_lark(grammar), inside), grammar.param)
-    return Plan(prompt + prefill, way, tools, thought, inside, grammar)
+    forced = conversation.choice.mode in ("required", "named")
+    return Plan(prompt + prefill, way, tools, forced, thought, inside, grammar)
 
 
 def split_prefill(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:

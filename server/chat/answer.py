@@ -10,7 +10,15 @@ from .tools.base import ToolParser
 class AnswerParser:
     """Reads one continuation as it comes. Without a splitter and a parser all of it is text."""
 
-    def __init__(self, reasoning: ReasoningSplitter | None = None, tools: ToolParser | None = None) -> None:
+    def __init__(
+        self,
+        reasoning: ReasoningSplitter | None = None,
+        tools: ToolParser | None = None,
+        *,
+        forced: bool = False,
+    ) -> None:
+        """`forced`: a grammar lets the answer be calls and nothing else."""
+        self._forced = forced
         self._reasoning = reasoning
         self._tools = tools
         self._called = False
@@ -29,7 +37,9 @@ class AnswerParser:
         """The end of the answer: what was held back."""
         events = self._read(self._reasoning.finish() if self._reasoning else [])
         if self._tools:
-            events += self._tools.finish()
+            rest = self._tools.finish()
+            # What is left of a forced answer is a call that was cut before its name: no text for anybody to read.
+            events += [event for event in rest if not (self._forced and isinstance(event, Text))]
         return self._emit(events)
 
     def _read(self, split: list[ChatEvent]) -> list[ChatEvent]:

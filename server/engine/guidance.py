@@ -105,7 +105,7 @@ class Vocabulary:
         if not tokenizer.eos_ids:
             raise InvalidValue("This model has no token that ends a text, so its answers cannot be held to a grammar.")
         self.pieces = [tokenizer.token_bytes(token) for token in range(vocab_size)]
-        self.kinds = Kinds.of(self.pieces)
+        self.kinds = Kinds.of(self.pieces, tokenizer.eos_ids)
         wrapper = llguidance.TokenizerWrapper(_Wrapped(tokenizer, self.pieces))
         self.compiled = llguidance.LLTokenizer(wrapper, n_vocab=vocab_size, eos_token=sorted(tokenizer.eos_ids))
 

@@ -27,9 +27,11 @@ class Kinds:
     end_string: Bools  # close a string, and perhaps brackets
     end_bracket: Bools  # close brackets
     opening: Bools  # begin with what makes the document longer
+    at: Bools  # begin with "@"
+    end: Bools  # end the answer
 
     @classmethod
-    def of(cls, pieces: Sequence[bytes]) -> "Kinds":
+    def of(cls, pieces: Sequence[bytes], eos_ids: frozenset[int] = frozenset()) -> "Kinds":
         def where(first: bytes, rest: bytes | None) -> Bools:
             found = (
                 bool(piece) and piece[0] in first and (rest is None or not piece[1:].strip(rest)) for piece in pieces
@@ -41,6 +43,8 @@ class Kinds:
             end_string=where(b'"', b"}] \n"),
             end_bracket=where(b"}]", b"}] \n"),
             opening=where(b"{[,", None),
+            at=where(b"@", None),
+            end=np.isin(np.arange(len(pieces)), sorted(eos_ids)),
         )
 
 
@@ -64,13 +68,22 @@ class Winding:
         ending = left <= max(LEAST, min(MOST, budget // SHARE))
         kinds = self._kinds
         if self._in_string:
-            return _only(allowed, kinds.end_string) if ending else allowed
+            return self._string_ended(allowed) if ending else allowed
         if ending:
+            allowed = _only(allowed, kinds.end)
             allowed = _only(allowed, kinds.end_bracket)
             allowed = _without(allowed, kinds.opening)
         if self._digits >= (MOST_EXPONENT if self._exponent else MOST_DIGITS) or (ending and self._digits):
             allowed = _without(allowed, kinds.digits)
         return allowed
+
+    def _string_ended(self, allowed: Bools) -> Bools:
+        """What closes the string. Where its format allows no close yet: the `@` that an address needs, or else no more
+        digits, of which a time's fraction can have any number."""
+        for kind in (self._kinds.end_string, self._kinds.at):
+            if (both := allowed & kind).any():
+                return both
+        return _without(allowed, self._kinds.digits)
 
     def copy(self) -> "Winding":
         twin = Winding(self._kinds)

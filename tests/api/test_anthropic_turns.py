@@ -259,7 +259,7 @@ def test_turns_of_one_role_are_one() -> None:
         (None, ToolChoice("auto")),
         ({"type": "auto"}, ToolChoice("auto")),
         ({"type": "auto", "disable_parallel_tool_use": True}, ToolChoice("auto", None, parallel=False)),
-        ({"type": "any"}, ToolChoice("required")),
+        ({"type": "any"}, ToolChoice("required", None, parallel=False)),
         ({"type": "tool", "name": "weather"}, ToolChoice("named", "weather", parallel=False)),
         ({"type": "none"}, ToolChoice("none")),
     ],

@@ -95,7 +95,7 @@ ERRORS = [
     ({"temperature": "warm"}, openai.BadRequestError, "invalid_type", "temperature"),
     ({"max_tokens": 0}, openai.BadRequestError, "invalid_value", "max_tokens"),
     ({"messages": []}, openai.BadRequestError, "invalid_value", "messages"),
-    ({"n": 2}, openai.BadRequestError, "unsupported_parameter", "n: "),
+    ({"functions": [{"name": "f"}]}, openai.BadRequestError, "unsupported_parameter", "functions: "),
     ({"max_tokens": 9000}, openai.BadRequestError, "context_length_exceeded", r"4096 tokens.* 9000 more"),
     (
         {"messages": [{"role": "user", "content": "word " * 9000}]},

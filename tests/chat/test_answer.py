@@ -58,3 +58,13 @@ def test_what_was_held_back_comes_at_the_end() -> None:
     parser = answer_parser()
     assert parser.push("<thi") == []
     assert parser.finish() == [Text("<thi")]
+
+
+def test_a_forced_answer_that_is_cut_before_a_name_is_no_text() -> None:
+    tool = Tool("look")
+    whole = '<tool_call>\n{"name": "look", "arguments": {}}\n</tool_call>\n<tool_call>\n{"name": "lo'
+    for forced, rest in ((True, ""), (False, '<tool_call>\n{"name": "lo')):
+        parser = AnswerParser(tools=hermes.FORMAT.parser([tool]), forced=forced)
+        events = parser.push(whole) + parser.finish()
+        assert parser.called
+        assert "".join(event.text for event in events if isinstance(event, Text)).strip() == rest

@@ -75,7 +75,7 @@ def policy(choice: ChoiceBody | None) -> ToolChoice:
         case NamedChoice(name=name):
             return ToolChoice("named", name, parallel=False)
         case AnyChoice():
-            return ToolChoice("required", None, not choice.disable_parallel_tool_use)
+            return ToolChoice("required", None, choice.disable_parallel_tool_use is False)
         case AutoChoice():
             return ToolChoice("auto", None, not choice.disable_parallel_tool_use)
         case NoChoice():

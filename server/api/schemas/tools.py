@@ -101,8 +101,11 @@ class Functions:
                 return ToolChoice("named", function.name, parallel=False)
             case AllowedChoice(allowed_tools=allowed):
                 return ToolChoice(allowed.mode, None, parallel)
-            case "none" | "required" as mode:
-                return ToolChoice(mode, None, parallel)
+            case "none":
+                return ToolChoice("none", None, parallel)
+            case "required":
+                # As llama-server has it: a small model that may call again repeats itself until it is cut.
+                return ToolChoice("required", None, self.parallel is True)
             case _:
                 return ToolChoice("auto", None, parallel)
 
