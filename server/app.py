@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from . import __version__
 from .api import cancel, errors
 from .api.limits import Border
+from .api.openapi import Documented
 from .api.pulls import Pulls
 from .api.responses.background import Background
 from .api.responses.store import ResponseStore
@@ -95,7 +96,7 @@ def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
             app.state.services = services
             yield
 
-    app = FastAPI(
+    app = Documented(
         title="Cupola",
         version=__version__,
         summary="An OpenAI-compatible local server for small language models.",

@@ -16,6 +16,10 @@ from .bert_gguf import write_bert
 from .serving import RunningServer, running_server
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--calls", type=int, default=400, help="how many requests the fuzzing of the API makes")
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of whoever runs the tests changes what they test."""

@@ -1,20 +1,26 @@
-"""What the OpenAPI document says beyond schemas: error bodies and streams."""
+"""What the OpenAPI document says of streams. `itemSchema` is OpenAPI 3.2's name for one event or line of them."""
 
 from typing import Any
 
-from .schemas.errors import ErrorBody
+SCHEMAS = "#/components/schemas/"
 
-EVENT_STREAM: dict[str, Any] = {
-    "description": "The whole answer; with `stream: true` server-sent events that end with `[DONE]`.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
-}
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The request is wrong; `param` names the field."},
-    404: {"model": ErrorBody, "description": "No such model, or its files are not here."},
-    413: {"model": ErrorBody, "description": "The body is too large."},
-    415: {"model": ErrorBody, "description": "The body is not JSON."},
-    429: {"model": ErrorBody, "description": "Too many requests wait for this model; see Retry-After."},
-    500: {"model": ErrorBody, "description": "The engine failed."},
-    503: {"model": ErrorBody, "description": "The model is loading or its engine ended; see Retry-After."},
-}
+def _stream(description: str, media_type: str, item: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"itemSchema": item}}}
+
+
+def event_stream(description: str, *data: str, named: bool = True) -> dict[str, Any]:
+    """Server-sent events, whose data is JSON of one of these components, or any object. Named ones have `event` too;
+    the others end with one that is no JSON."""
+    content = {"anyOf": [{"$ref": SCHEMAS + name} for name in data]} if data else {"type": "object"}
+    written = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
+    fields = {"data": written if named else {"anyOf": [{"const": "[DONE]"}, written]}}
+    names = {"event": {"type": "string"}} if named else {}
+    item = {"type": "object", "properties": names | fields, "required": [*names, *fields]}
+    return _stream(description, "text/event-stream", item)
+
+
+def lines(description: str, *required: str) -> dict[str, Any]:
+    """Lines of JSON with these fields; one with `error` may be the last."""
+    found = {"type": "object", "required": list(required)}
+    return _stream(description, "application/x-ndjson", {"anyOf": [found, {"$ref": SCHEMAS + "OllamaErrorBody"}]})

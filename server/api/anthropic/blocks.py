@@ -44,7 +44,7 @@ def _only(*known: str) -> BeforeValidator:
     def check(value: Any) -> Any:
         kind = value.get("type") if isinstance(value, dict) else None
         if isinstance(kind, str) and kind not in known:
-            raise ValueError(f"this server reads text and calls of tools; leave out blocks of type '{kind[:40]}'")
+            raise ValueError(f"this server reads text and calls of tools; leave out blocks of type {kind[:40]!a}")
         return value
 
     return BeforeValidator(check)

@@ -18,6 +18,7 @@ Body = dict[str, Any]
 
 # A model leaves when another needs its place, never because of the time; clients want one all the same.
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+OPTIONS = {"repetition_penalty": "repeat_penalty"}
 CAPABILITIES = {
     "chat": "completion",
     "completion": "completion",
@@ -58,7 +59,7 @@ async def shown(services: Services, name: str) -> Body:
     return {
         "modelfile": "",
         "license": spec.licence,
-        "parameters": "\n".join(f"{key} {value:g}" for key, value in spec.sampling if value is not None),
+        "parameters": _advice(spec),
         "template": template,
         "system": spec.system or "",
         "details": _details(spec, variant, family),
@@ -66,6 +67,12 @@ async def shown(services: Services, name: str) -> Body:
         "capabilities": list(dict.fromkeys(CAPABILITIES[task] for task in spec.tasks if task in CAPABILITIES)),
         "modified_at": manifest.created.isoformat(),
     }
+
+
+def _advice(spec: ModelSpec) -> str:
+    """What the makers advise for sampling, a line each, under Ollama's names."""
+    said = spec.sampling.model_dump(exclude_defaults=True)
+    return "\n".join(f"{OPTIONS.get(name, name)} {value:g}" for name, value in said.items())
 
 
 def _here(services: Services, name: str) -> tuple[ModelSpec, list[Choice]]:

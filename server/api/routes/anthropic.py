@@ -1,7 +1,7 @@
 """POST /v1/messages, POST /v1/messages/count_tokens: Anthropic's API. Its headers are not needed, and ignored."""
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
@@ -10,6 +10,7 @@ from ..anthropic.answer import MessageBody, TokenCount
 from ..anthropic.schemas import CountTokensRequest, MessagesRequest
 from ..anthropic.writer import DIALECT, Writer, stream, whole
 from ..cancel import while_connected
+from ..documents import event_stream
 from ..generation import Stamp, allowed_wait
 from ..prompting import plan
 from ..services import Collaborators
@@ -19,10 +20,7 @@ from ..until_full import converse_until_full
 router = APIRouter(tags=["anthropic"])
 
 Prefer = Annotated[str | None, Header()]
-STREAM: dict[str, Any] = {
-    "description": "The message; with `stream: true` server-sent events that end with `message_stop`.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
-}
+STREAM = event_stream("The message; with `stream: true` server-sent events that end with `message_stop`.")
 
 
 @router.post("/v1/messages", response_model=MessageBody, responses={200: STREAM})

@@ -9,7 +9,7 @@ from ..cancel import while_connected
 from ..chat_events import completion, events
 from ..conversation import fold_turns
 from ..converse import converse
-from ..documents import ERRORS, EVENT_STREAM
+from ..documents import event_stream
 from ..generation import Stamp, allowed_wait
 from ..schemas.chat import ChatRequest
 from ..schemas.chat_answer import ChatCompletion
@@ -18,8 +18,15 @@ from ..sse import EventStream
 
 router = APIRouter(tags=["chat"])
 
+STREAM = event_stream(
+    "The whole answer; with `stream: true` server-sent events that end with `[DONE]`.",
+    "ChatChunk",
+    "ErrorBody",
+    named=False,
+)
 
-@router.post("/v1/chat/completions", response_model=ChatCompletion, responses={200: EVENT_STREAM, **ERRORS})
+
+@router.post("/v1/chat/completions", response_model=ChatCompletion, responses={200: STREAM})
 async def create_chat_completion(
     body: ChatRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
 ) -> Response | ChatCompletion:

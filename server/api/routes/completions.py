@@ -12,7 +12,7 @@ from ... import types
 from ...pool.resident import Resident
 from ..cancel import while_connected
 from ..completing import Telling, chosen, fold_all, requests_of, total
-from ..documents import ERRORS, EVENT_STREAM
+from ..documents import event_stream
 from ..generation import Stamp, allowed_wait, batch
 from ..schemas.common import UsageBody
 from ..schemas.completions import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
@@ -21,8 +21,15 @@ from ..sse import EventStream, TextEvents, encode
 
 router = APIRouter(tags=["completions"])
 
+STREAM = event_stream(
+    "The whole answer; with `stream: true` server-sent events that end with `[DONE]`.",
+    "Completion",
+    "ErrorBody",
+    named=False,
+)
 
-@router.post("/v1/completions", response_model=Completion, responses={200: EVENT_STREAM, **ERRORS})
+
+@router.post("/v1/completions", response_model=Completion, responses={200: STREAM})
 async def create_completion(
     body: CompletionRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
 ) -> Response | Completion:

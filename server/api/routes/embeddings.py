@@ -9,7 +9,6 @@ from fastapi.responses import Response
 
 from ...runners.base import FloatRows
 from ..cancel import while_connected
-from ..documents import ERRORS
 from ..generation import allowed_wait
 from ..schemas.embeddings import Embeddings, EmbeddingsRequest
 from ..services import Collaborators, Services
@@ -18,7 +17,7 @@ from ..vectors import as_base64, check_dimensions, rows_of, shortened
 router = APIRouter(tags=["embeddings"])
 
 
-@router.post("/v1/embeddings", response_model=Embeddings, responses=ERRORS)
+@router.post("/v1/embeddings", response_model=Embeddings)
 async def create_embeddings(
     body: EmbeddingsRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
 ) -> Response:

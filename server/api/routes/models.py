@@ -8,7 +8,6 @@ from fastapi import APIRouter
 from ...models.choice import not_pulled
 from ...models.spec import ModelSpec, Variant
 from ...pool.resident import Resident
-from ..documents import ERRORS
 from ..schemas.models import Capabilities, ModelBody, ModelList, ResidentBody, ResidentList
 from ..services import Collaborators, Services
 
@@ -26,7 +25,7 @@ async def list_models(services: Collaborators) -> ModelList:
     return ModelList(data=found)
 
 
-@router.get("/v1/models/{name}", responses={404: ERRORS[404]})
+@router.get("/v1/models/{name}")
 async def get_model(name: str, services: Collaborators) -> ModelBody:
     """One model, by name, alias or variant."""
     spec, choices = services.chooser.ranking(name)

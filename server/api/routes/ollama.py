@@ -12,6 +12,7 @@ from ...chat.events import Text
 from ...pool.resident import Resident
 from ..cancel import while_connected
 from ..conversation import Turn
+from ..documents import lines as documented_lines
 from ..generation import Stamp, allowed_wait, deltas
 from ..ollama.answer import DIALECT, Line, Lines, encode, in_message, in_response, stream, whole
 from ..ollama.schemas import ChatRequest, GenerateRequest
@@ -23,10 +24,12 @@ router = APIRouter(tags=["ollama"])
 
 Prefer = Annotated[str | None, Header()]
 LINES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "Lines of JSON, the last with `done: true`; with `stream: false` one object.",
-        "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
-    }
+    200: documented_lines(
+        "Lines of JSON, the last with `done: true`; with `stream: false` one object.",
+        "model",
+        "created_at",
+        "done",
+    )
 }
 
 

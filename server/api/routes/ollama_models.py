@@ -7,6 +7,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from ... import __version__
 from ..cancel import while_connected
+from ..documents import lines as documented_lines
 from ..ollama import catalogue, pulling
 from ..ollama.answer import DIALECT, Line
 from ..ollama.models import NamedModel
@@ -14,6 +15,13 @@ from ..services import Collaborators
 from ..sse import EventStream
 
 router = APIRouter(tags=["ollama"])
+
+LINES: dict[int | str, dict[str, Any]] = {
+    200: documented_lines(
+        "Lines of progress, the last with the status `success`; with `stream: false` that one alone.",
+        "status",
+    )
+}
 
 
 @router.get("/", response_class=PlainTextResponse)
@@ -47,7 +55,7 @@ async def show(body: NamedModel, services: Collaborators) -> dict[str, Any]:
     return await catalogue.shown(services, body.asked)
 
 
-@router.post("/api/pull", response_model=dict[str, Any])
+@router.post("/api/pull", response_model=dict[str, Any], responses=LINES)
 async def pull(body: NamedModel, http: Request, services: Collaborators) -> Response | Line:
     """Bring a model of models.yaml here. It stops when all who asked for it have left, and goes on when asked again."""
     steps = services.pulls.pull(body.asked)

@@ -7,7 +7,6 @@ import numpy as np
 from fastapi import APIRouter, Header, Request
 
 from ..cancel import while_connected
-from ..documents import ERRORS
 from ..generation import allowed_wait
 from ..schemas.embeddings import EmbeddingsUsage
 from ..schemas.rerank import Document, Reranked, RerankRequest, RerankResult
@@ -17,7 +16,7 @@ from ..vectors import rows_of, unit
 router = APIRouter(tags=["embeddings"])
 
 
-@router.post("/v1/rerank", response_model_exclude_none=True, responses=ERRORS)
+@router.post("/v1/rerank", response_model_exclude_none=True)
 async def rerank(
     body: RerankRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
 ) -> Reranked:

@@ -1,6 +1,6 @@
 """/v1/responses: make a response, ask for it again, stop it, forget it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from ...errors import InvalidValue, UnsupportedField
 from ..cancel import while_connected
 from ..converse import converse
-from ..documents import ERRORS
+from ..documents import event_stream
 from ..generation import Stamp, allowed_wait
 from ..prompting import plan
 from ..responses.exchange import DIALECT, stream, whole
@@ -22,13 +22,10 @@ from ..sse import EventStream
 router = APIRouter(tags=["responses"])
 
 Prefer = Annotated[str | None, Header()]
-STREAM: dict[str, Any] = {
-    "description": "The response; with `stream: true` server-sent events, the last of which says how it ended.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
-}
+STREAM = event_stream("The response; with `stream: true` server-sent events, the last of which says how it ended.")
 
 
-@router.post("/v1/responses", response_model=ResponseBody, responses={200: STREAM, **ERRORS})
+@router.post("/v1/responses", response_model=ResponseBody, responses={200: STREAM})
 async def create_response(
     body: ResponsesRequest, http: Request, services: Collaborators, prefer: Prefer = None
 ) -> Response | ResponseBody:
@@ -48,7 +45,7 @@ async def create_response(
     return await while_connected(http.receive, whole(exchange, turns, services.responses))
 
 
-@router.post("/v1/responses/input_tokens", responses=ERRORS)
+@router.post("/v1/responses/input_tokens")
 async def count_input_tokens(
     body: CountRequest, http: Request, services: Collaborators, prefer: Prefer = None
 ) -> TokenCount:
@@ -65,7 +62,7 @@ async def count_input_tokens(
     return await while_connected(http.receive, count())
 
 
-@router.get("/v1/responses/{response_id}", response_model=ResponseBody, responses=ERRORS)
+@router.get("/v1/responses/{response_id}", response_model=ResponseBody)
 async def retrieve_response(response_id: str, services: Collaborators, stream: bool = False) -> Response | ResponseBody:
     """A stored response, or one that is being made in the background, as it is now."""
     if stream:
@@ -73,7 +70,7 @@ async def retrieve_response(response_id: str, services: Collaborators, stream: b
     return _current(services, response_id)
 
 
-@router.delete("/v1/responses/{response_id}", responses=ERRORS)
+@router.delete("/v1/responses/{response_id}")
 async def delete_response(response_id: str, services: Collaborators) -> Deleted:
     """Forget a response. One that is being made is stopped first."""
     await services.background.cancel(response_id)
@@ -81,7 +78,7 @@ async def delete_response(response_id: str, services: Collaborators) -> Deleted:
     return Deleted(id=response_id)
 
 
-@router.post("/v1/responses/{response_id}/cancel", response_model=ResponseBody, responses=ERRORS)
+@router.post("/v1/responses/{response_id}/cancel", response_model=ResponseBody)
 async def cancel_response(response_id: str, services: Collaborators) -> Response | ResponseBody:
     """Stop a response that is made in the background. One that has ended is answered as it is."""
     await services.background.cancel(response_id)
@@ -91,7 +88,7 @@ async def cancel_response(response_id: str, services: Collaborators) -> Response
     return body
 
 
-@router.get("/v1/responses/{response_id}/input_items", responses=ERRORS)
+@router.get("/v1/responses/{response_id}/input_items")
 async def list_input_items(
     response_id: str,
     services: Collaborators,

@@ -6,7 +6,6 @@ from ...errors import InvalidValue
 from ...pool.resident import Resident
 from ...worker.messages import Tokens
 from ..conversation import Conversation
-from ..documents import ERRORS
 from ..prompting import plan
 from ..schemas.chat import ChatRequest
 from ..schemas.tokens import (
@@ -22,7 +21,7 @@ from ..schemas.tokens import (
 from ..scored import spelled
 from ..services import Collaborators, Services
 
-router = APIRouter(tags=["tokens"], responses=ERRORS)
+router = APIRouter(tags=["tokens"])
 
 
 @router.post("/tokenize", response_model_exclude_none=True)

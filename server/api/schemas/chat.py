@@ -29,7 +29,7 @@ class TextPart(BaseModel):
     @model_validator(mode="after")
     def _is_text(self) -> Self:
         if self.type not in TEXTS:
-            raise ValueError(f"this model reads text only; leave out parts of type '{self.type[:40]}'")
+            raise ValueError(f"this model reads text only; leave out parts of type {self.type[:40]!a}")
         if self.text is None and self.refusal is None:
             raise ValueError("text: a text part needs text")
         return self

@@ -54,7 +54,7 @@ def _read_text(value: Any, kind: str) -> Any:
     if not isinstance(value, dict):
         return value
     given = value.get("type", kind)
-    if given not in TEXTS:
+    if not isinstance(given, str) or given not in TEXTS:
         raise ValueError(f"this server reads text only; leave out parts of type {ascii(given)[:40]}")
     return value | {"type": kind}
 
