@@ -1,31 +1,30 @@
 """Grammars that an answer must match, compiled by llguidance and asked for a mask before each token.
 
 One path for every engine: the vocabulary comes as bytes from the runner's own tokenizer. A grammar is compiled once
-and copied for each sequence. Compilation and every step have a budget of work, in units of the library that do not
-depend on the machine; past it the request fails. Nothing is ever generated without the mask that was asked for.
+and copied for each sequence. Every step has a budget of work, in units of the library that do not depend on the
+machine; what compiling may take is tried in a process that can be killed (`trial`). Past either the request fails.
+Nothing is ever generated without the mask that was asked for.
 """
 
-import json
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import llguidance
 import numpy as np
 import numpy.typing as npt
 
-from ..chat.tools.grammar import with_tokens
 from ..errors import EngineFailed, InvalidValue
-from ..json_schemas import tuned
 from ..runners.base import Tokenizer
 from ..types import Grammar
+from .grammars import first_line, limits, source_of
 from .winding import Kinds, Winding
 
+Attempt = Callable[[Grammar], int]
 Bools = npt.NDArray[np.bool_]
 KEPT = 64  # compiled grammars
-LONGEST_MESSAGE = 400
-LEXER_STATES = 50_000  # of 1 to 2 kB; the other limits are the library's: 20 ms to compile, 15 ms a step
+KEPT_BYTES = 256 << 20  # that they take together
 
 
 class Guide:
@@ -49,7 +48,7 @@ class Guide:
         """
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         if self._matcher.is_error():
-            raise EngineFailed(f"The grammar of the answer became too complex: {_first_line(self._matcher)}")
+            raise EngineFailed(f"The grammar of the answer became too complex: {first_line(self._matcher)}")
         count = len(self._pieces)
         mask: Bools = np.unpackbits(self._bits.view(np.uint8), bitorder="little", count=count).view(np.bool_)
         return mask if self._winding is None else self._winding.narrowed(mask, left, budget)
@@ -57,7 +56,7 @@ class Guide:
     def accept(self, token: int) -> None:
         """Take the token that was drawn. Raises EngineFailed for one that was not allowed."""
         if not self._matcher.consume_token(token):
-            raise EngineFailed(f"The grammar of the answer refused a token: {_first_line(self._matcher)}")
+            raise EngineFailed(f"The grammar of the answer refused a token: {first_line(self._matcher)}")
         if self._winding is not None:
             self._winding.accept(self._pieces[token])
 
@@ -69,10 +68,13 @@ class Guide:
 class Guides:
     """The compiled grammars of one model, the latest ones kept. Any thread may ask."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, attempt: Attempt = lambda _: 0) -> None:
+        """`attempt` says what a grammar takes, in bytes, before it is compiled here, or raises InvalidValue."""
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
+        self._attempt = attempt
         self._lock = threading.Lock()
+        self._sizes: dict[Grammar, int] = {}
         self._vocabulary: Vocabulary | None = None
         self._compiled: OrderedDict[Grammar, Guide] = OrderedDict()
 
@@ -82,18 +84,22 @@ class Guides:
             guide = self._compiled.get(grammar) or self._new(grammar)
             self._compiled[grammar] = guide
             self._compiled.move_to_end(grammar)
-            if len(self._compiled) > KEPT:
-                self._compiled.popitem(last=False)
+            while len(self._compiled) > KEPT or (sum(self._sizes.values()) > KEPT_BYTES and len(self._compiled) > 1):
+                oldest, _ = self._compiled.popitem(last=False)
+                del self._sizes[oldest]
             return guide.copy()
 
     def _new(self, grammar: Grammar) -> Guide:
         if self._vocabulary is None:
             self._vocabulary = Vocabulary(self._tokenizer, self._vocab_size)
         vocabulary = self._vocabulary
-        source = _source(grammar, self._tokenizer)
-        matcher = llguidance.LLMatcher(vocabulary.compiled, source, log_level=0, limits=_limits())
+        size = self._attempt(grammar)
+        source = source_of(grammar, partial(control_token, self._tokenizer))
+        matcher = llguidance.LLMatcher(vocabulary.compiled, source, log_level=0, limits=limits())
+        matcher.compute_bitmask()  # here, where nobody else waits: the first one is the dearest
         if matcher.is_error():
-            raise InvalidValue(f"{grammar.param}: {_first_line(matcher)}", param=grammar.param)
+            raise InvalidValue(f"{grammar.param}: {first_line(matcher)}", param=grammar.param)
+        self._sizes[grammar] = size
         winding = Winding(vocabulary.kinds) if grammar.json else None
         return Guide(matcher, vocabulary.pieces, winding)
 
@@ -129,30 +135,7 @@ class _Wrapped:
         return tokens[1:] if tokens and not self._tokenizer.token_bytes(tokens[0]) else tokens
 
 
-def _limits() -> llguidance.LLParserLimits:
-    return llguidance.LLParserLimits(max_lexer_states=LEXER_STATES, verbose_errors=False)
-
-
 def control_token(tokenizer: Tokenizer, text: str) -> int | None:
     """The special token that `text` names; None where the model has no such token."""
     tokens = tokenizer.encode(text, special=True)
     return tokens[-1] if tokens and not tokenizer.token_bytes(tokens[-1]) else None
-
-
-def _source(grammar: Grammar, tokenizer: Tokenizer) -> str:
-    """What llguidance compiles. Raises InvalidValue for a schema that is no JSON."""
-    if grammar.kind == "regex":
-        return llguidance.LLMatcher.grammar_from_regex(grammar.source)
-    if grammar.kind == "lark":
-        return llguidance.LLMatcher.grammar_from_lark(with_tokens(grammar.source, partial(control_token, tokenizer)))
-    try:
-        return llguidance.LLMatcher.grammar_from_json_schema(
-            json.dumps(tuned(json.loads(grammar.source), grammar.param))
-        )
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"{grammar.param}: {str(error)[:LONGEST_MESSAGE]}", param=grammar.param) from None
-
-
-def _first_line(matcher: llguidance.LLMatcher) -> str:
-    lines = [line.strip() for line in matcher.get_error().splitlines() if line.strip()]
-    return (lines[0] if lines else "it gives no reason")[:LONGEST_MESSAGE]

@@ -1,7 +1,7 @@
 """From messages of the pipe to commands for the engine's thread.
 
-A reader takes messages off the pipe and tokenises short prompts; a helper tokenises long ones and compiles grammars, so
-that neither a step nor a cancellation waits for them.
+A reader takes messages off the pipe and tokenises short prompts; one helper tokenises long ones, and another compiles
+grammars, so that neither a step nor a cancellation waits for them, nor they for each other.
 """
 
 import os
@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from ..engine.arrival import make_sequences
 from ..engine.guidance import Guides
 from ..engine.sequence import Sequence
+from ..engine.trial import Trials
 from ..errors import CupolaError
 from ..runners.base import ModelRunner
 from ..types import Request
@@ -24,7 +25,7 @@ LONG_PROMPT = 16_384  # characters; a longer text is tokenised beside the reader
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """A request is being prepared by the helper: what comes next of it may be its cancellation."""
+    """A request is being prepared by a helper: what comes next of it may be its cancellation."""
 
     request_id: str
 
@@ -56,17 +57,19 @@ Command = Arrive | Cancel | Expect | Refuse | Reply
 
 
 class Intake:
-    """The reader and its helper."""
+    """The reader and its helpers."""
 
     def __init__(self, runner: ModelRunner, commands: SimpleQueue[Command]) -> None:
         self._runner = runner
         self._commands = commands
-        self._guides = Guides(runner.tokenizer, runner.info.vocab_size)
+        self._guides = Guides(runner.tokenizer, runner.info.vocab_size, Trials())
         self._long: SimpleQueue[Request | Tokenise] = SimpleQueue()
+        self._guided: SimpleQueue[Request] = SimpleQueue()
 
     def run(self, messages: Iterator[ToWorker]) -> None:
         """Until the parent closes the pipe or dies; then the process ends, in the middle of a native call too."""
         threading.Thread(target=self._prepare_long, name="prepare", daemon=True).start()
+        threading.Thread(target=self._prepare_guided, name="compile", daemon=True).start()
         for message in messages:
             match message:
                 case Submit(request):
@@ -86,7 +89,11 @@ class Intake:
             self._prepare(request)
             return
         self._commands.put(Expect(request.id))
-        self._long.put(request)
+        (self._guided if request.grammar else self._long).put(request)
+
+    def _prepare_guided(self) -> None:
+        while True:
+            self._prepare(self._guided.get())
 
     def _prepare_long(self) -> None:
         while True:
