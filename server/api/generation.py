@@ -11,7 +11,7 @@ from .. import __version__
 from ..errors import InvalidValue
 from ..models.spec import Variant
 from ..pool.resident import Resident
-from ..types import Delta, FinishReason, Request, Usage
+from ..types import Delta, Request
 from .company import generate_all
 from .services import Services
 
@@ -48,15 +48,6 @@ def _fingerprint(variant: Variant) -> str:
     return f"cupola-{__version__}-{variant.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole delta stream, folded."""
-
-    text: str
-    finish: FinishReason
-    usage: Usage
-
-
 def deltas(services: Services, name: str, wait: float | None, prepare: Prepare) -> AsyncGenerator[Delta]:
     """Load the model if need be, and generate what `prepare` makes of it.
 
@@ -85,16 +76,6 @@ async def batch(services: Services, name: str, wait: float | None, prepare: Prep
                     yield delta
     if last is not None:
         yield last
-
-
-async def fold(stream: AsyncGenerator[Delta]) -> Answer:
-    """The plain answer is the stream, collected."""
-    whole = Delta()
-    async for delta in stream:
-        whole = whole.merged(delta)
-    assert whole.finish is not None
-    assert whole.usage is not None
-    return Answer(whole.text, whole.finish, whole.usage)
 
 
 def allowed_wait(prefer: str | None) -> float | None:

@@ -1,6 +1,7 @@
 """From a conversation to a prompt for one loaded model: its template, its way to write tool calls, its grammar."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +106,8 @@ def _thought_is_over(prompt: str, prefill: str) -> bool:
 def _grammar(way: ToolFormat, conversation: Conversation, tools: tuple[Tool, ...]) -> Grammar | None:
     """What the answer is held to: calls, where they must come, else the form that is asked for, or either."""
     choice, form = conversation.choice, conversation.grammar
+    if tools and form is not None and form.kind == "lark":
+        raise InvalidValue(f"{form.param}: a grammar of one's own and tools do not go together.", param=form.param)
     if choice.mode in ("required", "named"):
         return Grammar("lark", way.grammar(tools, choice), "tools", json=True)
     if not tools:
@@ -112,8 +115,6 @@ def _grammar(way: ToolFormat, conversation: Conversation, tools: tuple[Tool, ...
     if form is None:
         permitting = way.grammar_auto(tools, choice) if any(tool.strict for tool in tools) else None
         return Grammar("lark", permitting, "tools") if permitting else None
-    if form.kind == "lark":
-        raise InvalidValue(f"{form.param}: a grammar of one's own and tools do not go together.", param=form.param)
     return Grammar("lark", or_else(way.grammar(tools, choice), _answer(form)), form.param, json=form.json)
 
 
@@ -121,7 +122,8 @@ def _answer(form: Grammar) -> str:
     """The form as part of a Lark rule."""
     if form.kind == "json_schema":
         return f"%json {json.dumps(tuned(json.loads(form.source), form.param))}"
-    return "/(?:" + form.source.replace("/", r"\/") + ")/"
+    # A slash would end the expression there, unless it is escaped already.
+    return "/(?:" + re.sub(r"(\\.)|/", lambda found: found[1] or r"\/", form.source, flags=re.DOTALL) + ")/"
 
 
 def _lark(grammar: Grammar) -> str:

@@ -3,7 +3,7 @@
 from ..errors import ContextLengthExceeded, InvalidValue, UnsupportedField
 from ..runners.base import ModelRunner
 from ..types import Request
-from .guidance import Guides, control_token
+from .guidance import Guide, Guides, control_token
 from .sampler import Sampler
 from .sequence import Sequence
 from .text import TextStream
@@ -16,7 +16,7 @@ def make_sequences(request: Request, runner: ModelRunner, guides: Guides) -> lis
     the model does not have and for a grammar that cannot be enforced.
     """
     tokens = _tokens(request, runner)
-    guide = guides.compile(request.grammar) if request.grammar else None
+    guide = _guide(request, guides)
     named = {text: control_token(runner.tokenizer, text) for text in request.shown}
     shown = {token: text.encode() for text, token in named.items() if token is not None}
     sequences: list[Sequence] = []
@@ -35,6 +35,16 @@ def make_sequences(request: Request, runner: ModelRunner, guides: Guides) -> lis
         )
         sequences.append(sequence)
     return sequences
+
+
+def _guide(request: Request, guides: Guides) -> Guide | None:
+    """The compiled grammar. Where one says when an answer ends, the request cannot say otherwise."""
+    if request.grammar is None:
+        return None
+    for name in ("min_tokens", "ignore_eos"):
+        if getattr(request.params, name):
+            raise UnsupportedField(f"{name}: the form that is asked for says where the answer ends.", param=name)
+    return guides.compile(request.grammar)
 
 
 def _tokens(request: Request, runner: ModelRunner) -> list[int]:

@@ -138,4 +138,6 @@ class _Wrapped:
 def control_token(tokenizer: Tokenizer, text: str) -> int | None:
     """The special token that `text` names; None where the model has no such token."""
     tokens = tokenizer.encode(text, special=True)
-    return tokens[-1] if tokens and not tokenizer.token_bytes(tokens[-1]) else None
+    if len(tokens) > 1 and not tokenizer.token_bytes(tokens[0]):
+        tokens = tokens[1:]  # what the model puts before any text
+    return tokens[0] if len(tokens) == 1 and not tokenizer.token_bytes(tokens[0]) else None

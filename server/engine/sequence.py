@@ -103,8 +103,7 @@ class Sequence:
         """Take the next token: the text that can be shown now, and why the sequence ends, if it does."""
         self.tokens.append(token)
         params = self.request.params
-        ends = not params.ignore_eos or self.guide is not None
-        if token in eos_ids and ends and self.generated > params.min_tokens:
+        if token in eos_ids and not params.ignore_eos and self.generated > params.min_tokens:
             return self.text.flush(), "stop"
         shown = self.text.push(self.shown.get(token, piece))
         if self.text.stopped is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..errors import InvalidValue, LoadFailed, ModelNotFound, ModelNotPulled
+from ..errors import InvalidValue, LoadFailed, ModelNotPulled
 from ..hardware.place import Facts
 from .footprint import needed
 from .names import ModelName
@@ -81,12 +81,6 @@ def _on_engines(name: str, variant: Variant) -> Iterator[Variant]:
     if ModelName.parse(name).engine not in BACKENDS[variant.format]:
         others = (backend for backend in BACKENDS[variant.format] if backend != variant.backend)
         yield from (variant.model_copy(update={"backend": backend}) for backend in others)
-
-
-def refuse_adapter(spec: ModelSpec, name: str) -> None:
-    """Raises ModelNotFound for a name with an adapter."""
-    if adapter := ModelName.parse(name).adapter:
-        raise ModelNotFound(f"Model '{spec.name}' has no adapter '{adapter}'.", param="model")
 
 
 def not_pulled(name: str) -> ModelNotPulled:

@@ -141,7 +141,7 @@ def _grammar(param: str, kind: Kind, said: Any) -> Grammar:
 
 def grammar_of_schema(param: str, schema: Schema | str) -> Grammar:
     """What holds an answer to a JSON Schema that the field `param` brought. Raises InvalidValue."""
-    return Grammar("json_schema", _schema(param, schema), param)
+    return Grammar("json_schema", _schema(param, schema), param, json=True)
 
 
 def _schema(param: str, said: Schema | str) -> str:
