@@ -21,6 +21,7 @@ def dist_info(name: str, version: str, *files: str) -> dict[str, str]:
     return {
         f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{folder}/RECORD": "".join(f"{file},,\n" for file in files),
+        **dict.fromkeys(files, ""),  # some versions of importlib.metadata leave out files that are not there
     }
 
 
