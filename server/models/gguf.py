@@ -91,6 +91,11 @@ class Gguf:
         """A value under the prefix of the architecture: get("block_count") is `llama.block_count` of a llama model."""
         return self.metadata.get(f"{self.architecture}.{key}", default)
 
+    @property
+    def matrices(self) -> int:
+        """How many tensors have more than one axis: those that a quantisation rounds."""
+        return sum(len(info.shape) > 1 for info in self.tensors.values())
+
     def raw(self, info: TensorInfo) -> npt.NDArray[np.uint8]:
         """The bytes of a tensor, mapped from the file, [size]."""
         return np.memmap(self.path, np.uint8, "r", info.offset, (info.size,))

@@ -1,0 +1,120 @@
+"""Writing the record of an artifact (`server.models.lineage`): last, once its files are as they will stay."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+
+from server.models import gguf
+from server.models.lineage import RECORD, Record, RecordedFile, Scalar, Step, now, read_record
+
+# What decides the answers; tokenizer files too, since other tokens are other answers.
+DECISIVE = (".gguf", ".onnx", ".data", ".safetensors", ".jinja", ".onnx_adapter")
+CONFIGS = {"generation_config.json", "genai_config.json", "tokenizer.json", "tokenizer_config.json", "config.json"}
+
+
+@dataclass
+class Work:
+    """A step under way: who does it with what. `finish` says how long it took and what memory it needed."""
+
+    tool: str
+    parameters: dict[str, Scalar]
+    libraries: tuple[str, ...] = ()
+    inputs: dict[str, str] = field(default_factory=dict)
+    datasets: dict[str, str] = field(default_factory=dict)
+    before: tuple[Step, ...] = ()
+    base_model: str = ""
+    licence: str = "unknown"
+    started: float = field(default_factory=perf_counter)
+
+    def read(self, source: Path) -> None:
+        """Note a source (file or folder) and take over its history."""
+        folder = source if source.is_dir() else source.parent
+        record = read_record(folder)
+        if record is not None:
+            self.before += record.steps
+            self.base_model = self.base_model or record.base_model
+            self.licence = record.licence if self.licence == "unknown" else self.licence
+        elif source.suffix == ".gguf":
+            name = gguf.read(source).metadata.get("general.name")
+            self.base_model = self.base_model or (name if isinstance(name, str) else source.stem)
+        self.inputs[source.name] = record.digest if record is not None else digest(recorded(source))
+
+    def step(self) -> Step:
+        return Step(
+            tool=self.tool,
+            parameters=self.parameters,
+            versions=dict(_versions(("cupola", *self.libraries))),
+            inputs=self.inputs,
+            datasets=self.datasets,
+            seconds=round(perf_counter() - self.started, 2),
+            peak_memory=peak_memory(),
+        )
+
+
+def write(folder: Path, work: Work, *, tensor_types: dict[str, int], parameters: int | None = None) -> Record:
+    """Write `cupola.json` into a folder whose other files are there and stay as they are."""
+    files = recorded(folder)
+    record = Record(
+        base_model=work.base_model,
+        licence=work.licence,
+        parameters=parameters,
+        tensor_types=tensor_types,
+        steps=(*work.before, work.step()),
+        files=files,
+        digest=digest(files),
+        **now(),
+    )
+    (folder / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    return record
+
+
+def recorded(source: Path) -> tuple[RecordedFile, ...]:
+    """Every file of an artifact with its hash, by name; a single file is an artifact of one."""
+    if source.is_file():
+        return (_recorded(source, source.name),)
+    paths = sorted(path for path in source.rglob("*") if path.is_file() and path.name != RECORD)
+    return tuple(_recorded(path, path.relative_to(source).as_posix()) for path in paths)
+
+
+def digest(files: tuple[RecordedFile, ...]) -> str:
+    """Identifies weights, template and generation config; a README or another name for a folder changes nothing."""
+    lines = sorted(f"{file.sha256} {file.name}\n" for file in files if _decisive(file.name))
+    return sha256("".join(lines).encode()).hexdigest()
+
+
+def count_types(model: gguf.Gguf) -> dict[str, int]:
+    """How many tensors of a GGUF file are stored in which type."""
+    names = sorted(info.kind for info in model.tensors.values())
+    return {name: names.count(name) for name in dict.fromkeys(names)}
+
+
+def peak_memory() -> int | None:
+    """Bytes that this process held at most; None where the system does not say."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _decisive(name: str) -> bool:
+    return name.endswith(DECISIVE) or name.rpartition("/")[2] in CONFIGS
+
+
+def _recorded(path: Path, name: str) -> RecordedFile:
+    with path.open("rb") as file:
+        return RecordedFile(name=name, size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _versions(distributions: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for name in distributions:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue

@@ -1,0 +1,92 @@
+"""What an artifact is and how it came to be: a record that whoever made it writes beside its files, last.
+
+`cupola.json` in an artifact's folder says it; the store keeps it in the manifest, `cupola show` prints it and
+`cupola bom` exports it. A folder without one came from somewhere else.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .. import __version__
+from ..errors import InvalidValue
+from .quality import Quality
+from .spec import InnerPath, Sha256
+
+RECORD = "cupola.json"
+LARGEST = 4 << 20  # bytes of a record
+Scalar = str | int | float | bool | None
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer Cupola may have written more
+
+
+class Step(_Record):
+    """One thing that was done, with everything needed to do it again."""
+
+    tool: str
+    """The command: gguf-to-hf, hf-to-onnx, quantize, prune, merge ..."""
+    parameters: dict[str, Scalar] = {}
+    versions: dict[str, str] = {}
+    """Of the programs and libraries whose version changes the result."""
+    inputs: dict[str, Sha256] = {}
+    """What was read, by name: the digests of artifacts (`digest` of their own records where they have one) or files."""
+    datasets: dict[str, Sha256] = {}
+    """Texts that it learned from or was calibrated with, by name."""
+    seconds: float | None = None
+    peak_memory: int | None = None
+    """Bytes of the process, at most."""
+
+
+class RecordedFile(_Record):
+    """One file of the artifact."""
+
+    name: InnerPath
+    size: int
+    sha256: Sha256
+
+
+class Record(_Record):
+    """An artifact: its files, its history, its measured quality."""
+
+    base_model: str = ""
+    """The model at the beginning of the line, as its makers call it."""
+    licence: str = "unknown"
+    parameters: int | None = None
+    tensor_types: dict[str, int] = {}
+    """How many tensors are stored in which type, counted in the files."""
+    steps: tuple[Step, ...] = ()
+    """From the first to the one that wrote these files."""
+    files: tuple[RecordedFile, ...] = ()
+    digest: Sha256
+    """Of weights, chat template and generation config: what decides the answers."""
+    quality: Quality | None = None
+    created: datetime
+    cupola_version: str
+
+    @property
+    def datasets(self) -> dict[str, str]:
+        """Every text that some step learned from."""
+        return {name: digest for step in self.steps for name, digest in step.datasets.items()}
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record beside an artifact's files; None where there is none. Raises InvalidValue for one that is damaged."""
+    path = folder / RECORD
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InvalidValue(f"{path} has more than {LARGEST} bytes, so it is no record of an artifact.")
+        return Record.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InvalidValue(f"{path} cannot be read: {error.strerror}.") from None
+    except ValidationError as error:
+        raise InvalidValue(f"{path} is damaged: {error.errors()[0]['msg']}.") from None
+
+
+def now() -> dict[str, datetime | str]:
+    """When and by what a record is made: the fields of it that do not depend on the artifact."""
+    return {"created": datetime.now(UTC), "cupola_version": __version__}
