@@ -29,17 +29,23 @@ class SamplingParams(Struct, frozen=True, omit_defaults=True):
     ignore_eos: bool = False
 
 
+Thought = Literal["none", "may", "inside"]
+
+
 class Grammar(Struct, frozen=True):
     """What the answer has to match, as llguidance reads it: a JSON Schema, a regular expression or a Lark grammar.
 
+    A grammar of `calls` is Lark of our own, whose markers become special tokens; a user's Lark is never edited.
     `param` is the field of the request that asked for it, for errors. `json` says that the text is JSON, or JSON with
-    marks around it: its numbers are then kept short, and it is closed before the tokens run out.
+    marks around it: its numbers are then kept short, and it is closed before the tokens run out. `thought`: what the
+    answer has to match comes after a thought, which it may begin with, or is inside from its first token.
     """
 
-    kind: Literal["json_schema", "regex", "lark"]
+    kind: Literal["json_schema", "regex", "lark", "calls"]
     source: str
     param: str = "response_format"
     json: bool = False
+    thought: Thought = "none"
 
 
 class Request(Struct, frozen=True):

@@ -5,12 +5,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ..chat import history, reasoning
 from ..chat.answer import AnswerParser
 from ..chat.reasoning import ReasoningSplitter
 from ..chat.tools import format_for
 from ..chat.tools.base import Tool, ToolFormat
-from ..chat.tools.grammar import after_thought, or_else
+from ..chat.tools.grammar import or_else
 from ..errors import InvalidValue, TemplateFailed
 from ..json_schemas import tuned
 from ..models.spec import Sampling
@@ -85,7 +87,7 @@ async def plan(services: Services, resident: Resident, conversation: Conversatio
     inside = thought and reasoning.starts_inside(prompt, prefill)
     grammar = _grammar(way, conversation, tools)
     if grammar is not None and thought and not _thought_is_over(prompt, prefill):
-        grammar = Grammar("lark", after_thought(_lark(grammar), inside), grammar.param)
+        grammar = msgspec.structs.replace(grammar, thought="inside" if inside else "may")
     forced = conversation.choice.mode in ("required", "named")
     return Plan(prompt + prefill, way, tools, forced, thought, inside, grammar)
 
@@ -109,13 +111,13 @@ def _grammar(way: ToolFormat, conversation: Conversation, tools: tuple[Tool, ...
     if tools and form is not None and form.kind == "lark":
         raise InvalidValue(f"{form.param}: a grammar of one's own and tools do not go together.", param=form.param)
     if choice.mode in ("required", "named"):
-        return Grammar("lark", way.grammar(tools, choice), "tools", json=True)
+        return Grammar("calls", way.grammar(tools, choice), "tools", json=True)
     if not tools:
         return form
     if form is None:
         permitting = way.grammar_auto(tools, choice) if any(tool.strict for tool in tools) else None
-        return Grammar("lark", permitting, "tools") if permitting else None
-    return Grammar("lark", or_else(way.grammar(tools, choice), _answer(form)), form.param, json=form.json)
+        return Grammar("calls", permitting, "tools") if permitting else None
+    return Grammar("calls", or_else(way.grammar(tools, choice), _answer(form)), form.param, json=form.json)
 
 
 def _answer(form: Grammar) -> str:
@@ -124,8 +126,3 @@ def _answer(form: Grammar) -> str:
         return f"%json {json.dumps(tuned(json.loads(form.source), form.param))}"
     # A slash would end the expression there, unless it is escaped already.
     return "/(?:" + re.sub(r"(\\.)|/", lambda found: found[1] or r"\/", form.source, flags=re.DOTALL) + ")/"
-
-
-def _lark(grammar: Grammar) -> str:
-    """Any grammar as Lark."""
-    return grammar.source if grammar.kind == "lark" else f"start: {_answer(grammar)}\n"

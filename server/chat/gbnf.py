@@ -188,12 +188,12 @@ def _regular(rules: dict[str, _Rule]) -> set[str]:
 
 
 def _names(rules: dict[str, _Rule], regular: set[str]) -> dict[str, str]:
-    """A name in Lark for each rule: capital letters make a terminal."""
-    taken = {"start"}
+    """A name in Lark for each rule: capital letters make a terminal. With `r_` before it none is Lark's `start`."""
+    taken: set[str] = set()
     names: dict[str, str] = {}
     for number, name in enumerate(rules):
         plain = "r_" + name.lower().replace("-", "_")
-        if plain in taken:
+        while plain in taken:  # more than once where a rule has the very name that was made up
             plain = f"{plain}_{number}_"
         taken.add(plain)
         names[name] = plain.upper() if name in regular else plain

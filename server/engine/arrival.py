@@ -9,14 +9,16 @@ from .sequence import Sequence
 from .text import TextStream
 
 
-def make_sequences(request: Request, runner: ModelRunner, guides: Guides) -> list[Sequence]:
+def make_sequences(request: Request, runner: ModelRunner, guides: Guides, guide: Guide | None = None) -> list[Sequence]:
     """One sequence for each continuation; all but the first wait for its prompt. Any thread may call it.
+
+    With `guide`, the request's grammar as `guides` kept it, nothing is compiled.
 
     Raises ContextLengthExceeded, UnsupportedField for what the engine cannot do, and InvalidValue for token ids that
     the model does not have and for a grammar that cannot be enforced.
     """
     tokens = _tokens(request, runner)
-    guide = _guide(request, guides)
+    guide = _guide(request, guides, guide)
     named = {text: control_token(runner.tokenizer, text) for text in request.shown}
     shown = {token: text.encode() for text, token in named.items() if token is not None}
     sequences: list[Sequence] = []
@@ -37,14 +39,14 @@ def make_sequences(request: Request, runner: ModelRunner, guides: Guides) -> lis
     return sequences
 
 
-def _guide(request: Request, guides: Guides) -> Guide | None:
+def _guide(request: Request, guides: Guides, kept: Guide | None) -> Guide | None:
     """The compiled grammar. Where one says when an answer ends, the request cannot say otherwise."""
     if request.grammar is None:
         return None
     for name in ("min_tokens", "ignore_eos"):
         if getattr(request.params, name):
             raise UnsupportedField(f"{name}: the form that is asked for says where the answer ends.", param=name)
-    return guides.compile(request.grammar)
+    return kept or guides.compile(request.grammar)
 
 
 def _tokens(request: Request, runner: ModelRunner) -> list[int]:

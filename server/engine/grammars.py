@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import llguidance
 
-from ..chat.tools.grammar import with_tokens
+from ..chat.tools.grammar import thought_before, with_tokens
 from ..errors import InvalidValue
 from ..json_schemas import tuned
 from ..types import Grammar
 
+ANSWER = "cupola_answer"  # what the grammar behind a thought is called; a name of ours alone
 LONGEST_MESSAGE = 400
 LEXER_STATES = 50_000  # of 1 to 2 kB; the other limits are the library's own
 
@@ -19,14 +21,30 @@ def limits() -> llguidance.LLParserLimits:
 
 
 def source_of(grammar: Grammar, token: Callable[[str], int | None]) -> str:
-    """What llguidance compiles; `token` says which texts are special tokens. Raises InvalidValue for no schema."""
-    if grammar.kind == "regex":
-        return llguidance.LLMatcher.grammar_from_regex(grammar.source)
+    """What llguidance compiles; `token` says which texts are special tokens. Raises InvalidValue for no schema.
+
+    Only grammars of ours are edited. One behind a thought is compiled beside that of the thought and not into it.
+    """
+    answer = _answer(grammar, token)
+    if grammar.thought == "none":
+        return json.dumps({"grammars": [answer]})
+    thought = with_tokens(thought_before(ANSWER, inside=grammar.thought == "inside"), token)
+    return json.dumps({"grammars": [{"lark_grammar": thought}, {"name": ANSWER, **answer}]})
+
+
+def _answer(grammar: Grammar, token: Callable[[str], int | None]) -> dict[str, Any]:
+    """The grammar without what may come before it, as a member of llguidance's list."""
     if grammar.kind == "lark":
-        return llguidance.LLMatcher.grammar_from_lark(with_tokens(grammar.source, token))
+        if f"@{ANSWER}" in grammar.source:
+            raise InvalidValue(f"{grammar.param}: @{ANSWER} is a name of the server's own.", param=grammar.param)
+        return {"lark_grammar": grammar.source}
+    if grammar.kind == "calls":
+        return {"lark_grammar": with_tokens(grammar.source, token)}
+    if grammar.kind == "regex":
+        whole = json.loads(llguidance.LLMatcher.grammar_from_regex(grammar.source))
+        return {"lark_grammar": whole["grammars"][0]["lark_grammar"]}
     try:
-        schema = tuned(json.loads(grammar.source), grammar.param)
-        return llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema))
+        return {"json_schema": tuned(json.loads(grammar.source), grammar.param)}
     except (ValueError, RecursionError) as error:
         raise InvalidValue(f"{grammar.param}: {str(error)[:LONGEST_MESSAGE]}", param=grammar.param) from None
 

@@ -15,11 +15,12 @@ import llguidance
 import numpy as np
 import numpy.typing as npt
 
+from ..chat import reasoning
 from ..errors import EngineFailed, InvalidValue
 from ..runners.base import Tokenizer
 from ..types import Grammar
+from .ending import Ending, Kinds
 from .grammars import first_line, limits, source_of
-from .winding import Kinds, Winding
 
 Attempt = Callable[[Grammar], int]
 Bools = npt.NDArray[np.bool_]
@@ -30,10 +31,10 @@ KEPT_BYTES = 256 << 20  # that they take together
 class Guide:
     """The state of one sequence in its grammar."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, pieces: Sequence[bytes], winding: Winding | None) -> None:
+    def __init__(self, matcher: llguidance.LLMatcher, pieces: Sequence[bytes], ending: Ending | None) -> None:
         self._matcher = matcher
         self._pieces = pieces
-        self._winding = winding
+        self._ending = ending
         self._bits = np.zeros((len(pieces) + 31) // 32, np.int32)
 
     @property
@@ -51,18 +52,18 @@ class Guide:
             raise EngineFailed(f"The grammar of the answer became too complex: {first_line(self._matcher)}")
         count = len(self._pieces)
         mask: Bools = np.unpackbits(self._bits.view(np.uint8), bitorder="little", count=count).view(np.bool_)
-        return mask if self._winding is None else self._winding.narrowed(mask, left, budget)
+        return mask if self._ending is None else self._ending.narrowed(mask, left, budget)
 
     def accept(self, token: int) -> None:
         """Take the token that was drawn. Raises EngineFailed for one that was not allowed."""
         if not self._matcher.consume_token(token):
             raise EngineFailed(f"The grammar of the answer refused a token: {first_line(self._matcher)}")
-        if self._winding is not None:
-            self._winding.accept(self._pieces[token])
+        if self._ending is not None:
+            self._ending.accept(token)
 
     def copy(self) -> "Guide":
         """The same state, for another continuation."""
-        return Guide(self._matcher.deep_copy(), self._pieces, self._winding and self._winding.copy())
+        return Guide(self._matcher.deep_copy(), self._pieces, self._ending and self._ending.copy())
 
 
 class Guides:
@@ -73,23 +74,41 @@ class Guides:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
         self._attempt = attempt
-        self._lock = threading.Lock()
+        self._making = threading.Lock()  # held while one grammar is tried and compiled: seconds
+        self._books = threading.Lock()  # held for moments only: whoever asks for what is kept does not wait
         self._sizes: dict[Grammar, int] = {}
         self._vocabulary: Vocabulary | None = None
         self._compiled: OrderedDict[Grammar, Guide] = OrderedDict()
 
     def compile(self, grammar: Grammar) -> Guide:
         """A guide at its start. Raises InvalidValue, saying where, for a grammar that cannot be enforced."""
-        with self._lock:
-            guide = self._compiled.get(grammar) or self._new(grammar)
-            self._compiled[grammar] = guide
+        if guide := self.kept(grammar):
+            return guide
+        with self._making:
+            if guide := self.kept(grammar):  # made while this thread waited
+                return guide
+            made, size = self._make(grammar)
+        self._keep(grammar, made, size)
+        return made.copy()
+
+    def kept(self, grammar: Grammar) -> Guide | None:
+        """A guide at its start, if the grammar was compiled lately. Never waits for another's compiling."""
+        with self._books:
+            guide = self._compiled.get(grammar)
+            if guide is None:
+                return None
             self._compiled.move_to_end(grammar)
+            return guide.copy()
+
+    def _keep(self, grammar: Grammar, guide: Guide, size: int) -> None:
+        with self._books:
+            self._compiled[grammar], self._sizes[grammar] = guide, size
             while len(self._compiled) > KEPT or (sum(self._sizes.values()) > KEPT_BYTES and len(self._compiled) > 1):
                 oldest, _ = self._compiled.popitem(last=False)
                 del self._sizes[oldest]
-            return guide.copy()
 
-    def _new(self, grammar: Grammar) -> Guide:
+    def _make(self, grammar: Grammar) -> tuple[Guide, int]:
+        """A guide, and the bytes that it takes."""
         if self._vocabulary is None:
             self._vocabulary = Vocabulary(self._tokenizer, self._vocab_size)
         vocabulary = self._vocabulary
@@ -99,19 +118,20 @@ class Guides:
         matcher.compute_bitmask()  # here, where nobody else waits: the first one is the dearest
         if matcher.is_error():
             raise InvalidValue(f"{grammar.param}: {first_line(matcher)}", param=grammar.param)
-        self._sizes[grammar] = size
-        winding = Winding(vocabulary.kinds) if grammar.json else None
-        return Guide(matcher, vocabulary.pieces, winding)
+        ending = Ending(vocabulary.kinds, grammar.thought) if grammar.json else None
+        return Guide(matcher, vocabulary.pieces, ending), size
 
 
 class Vocabulary:
-    """The tokens of a model as llguidance and `winding` read them."""
+    """The tokens of a model as llguidance and `ending` read them."""
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
         if not tokenizer.eos_ids:
             raise InvalidValue("This model has no token that ends a text, so its answers cannot be held to a grammar.")
         self.pieces = [tokenizer.token_bytes(token) for token in range(vocab_size)]
-        self.kinds = Kinds.of(self.pieces, tokenizer.eos_ids)
+        named = {control_token(tokenizer, text): text.encode() for text in reasoning.SHOWN}
+        marks = {token: text for token, text in named.items() if token is not None}
+        self.kinds = Kinds.of(self.pieces, tokenizer.eos_ids, marks)
         wrapper = llguidance.TokenizerWrapper(_Wrapped(tokenizer, self.pieces))
         self.compiled = llguidance.LLTokenizer(wrapper, n_vocab=vocab_size, eos_token=sorted(tokenizer.eos_ids))
 

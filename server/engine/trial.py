@@ -15,7 +15,7 @@ import msgspec
 import psutil
 
 from ..child.platform import forbid_core_dumps, limit_address_space
-from ..errors import InvalidValue
+from ..errors import EngineFailed, InvalidValue
 from ..types import Grammar
 from .grammars import first_line, limits, source_of
 
@@ -42,7 +42,10 @@ class Trials:
         self._child: subprocess.Popen[bytes] | None = None
 
     def __call__(self, grammar: Grammar) -> int:
-        """The bytes that a grammar takes. Raises InvalidValue for one that cannot be compiled, or takes too much."""
+        """The bytes that a grammar takes.
+
+        Raises InvalidValue for one that cannot be compiled, or takes too much, and EngineFailed without a child.
+        """
         child = self._ready_child()
         verdict = self._ask(child, grammar)
         if verdict is None:
@@ -78,7 +81,7 @@ class Trials:
         )
         if not self._line(child, START_SECONDS):
             self.close()
-            raise InvalidValue("The process that tries grammars did not start.")
+            raise EngineFailed("The process that tries grammars did not start.")
         return child
 
     def _ask(self, child: "subprocess.Popen[bytes]", grammar: Grammar) -> Verdict | None:

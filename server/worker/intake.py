@@ -1,7 +1,8 @@
 """From messages of the pipe to commands for the engine's thread.
 
-A reader takes messages off the pipe and tokenises short prompts; one helper tokenises long ones, and another compiles
-grammars, so that neither a step nor a cancellation waits for them, nor they for each other.
+A reader takes messages off the pipe and prepares what is quick: short prompts, with a grammar only if it was compiled
+before. One helper prepares long prompts, and another tries and compiles new grammars, so that neither a step, nor a
+cancellation, nor a request that is quick waits for them, nor they for each other. New grammars wait for one another.
 """
 
 import os
@@ -11,14 +12,14 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from ..engine.arrival import make_sequences
-from ..engine.guidance import Guides
+from ..engine.guidance import Guide, Guides
 from ..engine.sequence import Sequence
 from ..engine.trial import Trials
 from ..errors import CupolaError
 from ..runners.base import ModelRunner
 from ..types import Request
 from .messages import Cancel, Detokenise, Submit, Text, Tokenise, Tokens, TokensRefused, ToWorker
-from .vocabulary import text_of, tokens_of
+from .tokenising import text_of, tokens_of
 
 LONG_PROMPT = 16_384  # characters; a longer text is tokenised beside the reader
 
@@ -63,7 +64,7 @@ class Intake:
         self._runner = runner
         self._commands = commands
         self._guides = Guides(runner.tokenizer, runner.info.vocab_size, Trials())
-        self._long: SimpleQueue[Request | Tokenise] = SimpleQueue()
+        self._long: SimpleQueue[tuple[Request, Guide | None] | Tokenise] = SimpleQueue()
         self._guided: SimpleQueue[Request] = SimpleQueue()
 
     def run(self, messages: Iterator[ToWorker]) -> None:
@@ -85,11 +86,16 @@ class Intake:
         os._exit(0)
 
     def _submit(self, request: Request) -> None:
-        if len(request.prompt) < LONG_PROMPT and request.grammar is None:
-            self._prepare(request)
+        kept = self._guides.kept(request.grammar) if request.grammar else None
+        new = request.grammar is not None and kept is None
+        if len(request.prompt) < LONG_PROMPT and not new:
+            self._prepare(request, kept)
             return
         self._commands.put(Expect(request.id))
-        (self._guided if request.grammar else self._long).put(request)
+        if new:
+            self._guided.put(request)
+        else:
+            self._long.put((request, kept))
 
     def _prepare_guided(self) -> None:
         while True:
@@ -98,14 +104,14 @@ class Intake:
     def _prepare_long(self) -> None:
         while True:
             item = self._long.get()
-            if isinstance(item, Request):
-                self._prepare(item)
-            else:
+            if isinstance(item, Tokenise):
                 self._tokenise(item)
+            else:
+                self._prepare(*item)
 
-    def _prepare(self, request: Request) -> None:
+    def _prepare(self, request: Request, kept: Guide | None = None) -> None:
         try:
-            self._commands.put(Arrive(request.id, make_sequences(request, self._runner, self._guides)))
+            self._commands.put(Arrive(request.id, make_sequences(request, self._runner, self._guides, kept)))
         except CupolaError as error:
             self._commands.put(Refuse(request.id, error))
 

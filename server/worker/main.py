@@ -1,6 +1,7 @@
-"""The worker process: `python -P -m server.worker.main`. Loads one model, then steps its engine until the pipe closes.
+"""The worker process: `python -P -m server.worker.main`. Loads one model, then runs it until the pipe closes.
 
-The main thread owns the engine; the threads of `intake` make commands for it of what comes through the pipe.
+The main thread owns the engine, or the encoder, and alone writes to the pipe. The threads of `intake`, or those of
+`encoding`, make commands for it of what comes through the pipe.
 """
 
 import os
@@ -16,6 +17,7 @@ from ..errors import CupolaError
 from ..runners import load_model
 from ..runners.base import Encoder, ModelRunner
 from .encoding import EncodingWorker
+from .expected import Expected
 from .intake import Arrive, Command, Expect, Intake, Refuse, Reply
 from .messages import Cancel, Failure, Load, LoadError, Loading, Ready, StepDone, ToWorker
 
@@ -30,8 +32,7 @@ class Worker:
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._engine = Engine(runner, self._deliver, load.prefill_seconds)
         self._intake = Intake(runner, self._commands)
-        self._expected: set[str] = set()  # requests that the helper tokenises
-        self._unwanted: set[str] = set()  # those of them that were cancelled meanwhile
+        self._expected = Expected()
 
     def run(self, messages: Iterator[ToWorker]) -> None:
         threading.Thread(target=self._intake.run, args=(messages,), name="reader", daemon=True).start()
@@ -53,26 +54,18 @@ class Worker:
         match command:
             case Expect(request_id):
                 self._expected.add(request_id)
-            case Cancel(request_id) if request_id in self._expected:
-                self._unwanted.add(request_id)
             case Cancel(request_id):
-                self._engine.cancel(request_id)
+                if not self._expected.cancel(request_id):
+                    self._engine.cancel(request_id)
             case Refuse(request_id, error):
-                if self._arrived(request_id):
+                if self._expected.arrived(request_id):
                     self._deliver(StepResult(failures={request_id: error}))
             case Arrive(request_id, sequences):
-                if self._arrived(request_id):
+                if self._expected.arrived(request_id):
                     for sequence in sequences:
                         self._engine.add(sequence)
             case Reply(message):
                 self._channel.send(message)
-
-    def _arrived(self, request_id: str) -> bool:
-        """Note that a request left the helper; False if it was cancelled there."""
-        wanted = request_id not in self._unwanted
-        self._expected.discard(request_id)
-        self._unwanted.discard(request_id)
-        return wanted
 
     def _deliver(self, result: StepResult) -> None:
         if not (result.deltas or result.failures or result.prefill_tokens):

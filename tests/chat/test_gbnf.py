@@ -39,6 +39,8 @@ def compiled(tokenizer: llguidance.LLTokenizer, grammar: str) -> llguidance.LLMa
 
 
 CASES = [
+    ('root ::= x X\nx_3_ ::= "c"\nx ::= "a"\nX ::= "b"', "ab", True),  # a rule with a name that is made up for another
+    ('root ::= start r_root\nstart ::= "a"\nr_root ::= "b"', "ab", True),
     (JSON, '{"a": [1, 2.5e3, null], "b":{"c":"x\\n"}}', True),
     (JSON, "{}", True),
     (JSON, '{"a": "\x01"}', False),

@@ -158,17 +158,27 @@ def test_no_tokens_for_any_of_them() -> None:
 
 
 def test_many_continuations_do_not_keep_others_out() -> None:
-    """A request for 40 with 4 slots: a newcomer gets the next slot that is free."""
+    """A request for 128 with 4 slots: newcomers get the next slots that are free, each after one continuation."""
     driver = Driver(fake_runner())
-    driver.send(Request("many", "Tell me a story.", SamplingParams(seed=1, max_tokens=30, ignore_eos=True), n=40))
+    driver.send(Request("many", "Tell me a story.", SamplingParams(seed=1, max_tokens=30, ignore_eos=True), n=128))
     for _ in range(5):
         driver.engine.step()
-    driver.submit("one", "Hello")
+    newcomers = {"one", "two", "three"}
+    for name in newcomers:
+        driver.submit(name, "Hello")
+    scheduler = driver.engine.scheduler
+    while not driver.finish:
+        assert {s.request.id for s in scheduler.running} == {"many"}
+        driver.engine.step()
+    free = 4 - len(scheduler.running)
+    driver.engine.step()
+    seated = {s.id for s in scheduler.running} & newcomers
+    assert len(seated) == min(free, 3)
+    while not newcomers <= {*driver.finish, *(s.id for s in scheduler.running)}:
+        driver.engine.step()
+    assert len([name for name in driver.finish if name.startswith("many")]) <= 4
     driver.run()
-
-    assert list(driver.finish).index("one") < 12
-
-    assert len(driver.finish) == 41
+    assert len(driver.finish) == 131
 
 
 def test_a_scored_prompt_is_computed_in_single_chunks() -> None:

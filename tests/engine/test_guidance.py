@@ -1,20 +1,16 @@
 """Answers held to a grammar: always valid, always ended, never without the mask."""
 
 import json
-from collections.abc import Callable
+import threading
 from typing import Any
 
 import jsonschema
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from server.engine.guidance import Guides
-from server.engine.winding import Kinds, Winding
 from server.errors import InvalidValue
 from server.runners.fake import VOCABULARY, FakeTokenizer
-from server.types import Grammar, Request, SamplingParams
+from server.types import Grammar, Request, SamplingParams, Thought
 
 from .driving import Driver, fake_runner
 
@@ -128,46 +124,63 @@ def test_a_compiled_grammar_is_kept_and_copies_are_apart() -> None:
     assert second.allowed(9, 99)[ord("{")]
 
 
-def _walk(pieces: list[bytes], text: bytes) -> Winding:
-    winding = Winding(Kinds.of(pieces))
-    winding.accept(text)
-    return winding
+def test_what_is_kept_does_not_wait_for_what_is_tried() -> None:
+    """One thread is held in a trial; another gets the grammar that was compiled before."""
+    begun, release = threading.Event(), threading.Event()
+
+    def attempt(grammar: Grammar) -> int:
+        if grammar.param == "slow":
+            begun.set()
+            assert release.wait(20)
+        return 0
+
+    guides = Guides(FakeTokenizer(), VOCABULARY, attempt)
+    guides.compile(schema(PERSON))
+    slow = threading.Thread(target=guides.compile, args=(Grammar("regex", "a+", "slow"),))
+    slow.start()
+    try:
+        assert begun.wait(20)
+        assert guides.kept(Grammar("regex", "a+", "slow")) is None
+        assert guides.compile(schema(PERSON)).allowed(9, 99)[ord("{")]
+    finally:
+        release.set()
+        slow.join()
+    assert guides.kept(Grammar("regex", "a+", "slow")) is not None
 
 
-BYTES = [bytes([i]) for i in range(256)]
-
-
-@given(
-    st.recursive(
-        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-    )
-)
-@settings(max_examples=200)
-def test_winding_knows_where_a_document_is(document: object) -> None:
-    """After a whole document nothing is open, whatever its strings say."""
-    winding = _walk(BYTES, json.dumps(document).encode())
-    everything = winding.narrowed(Kinds.of(BYTES).digits | True, 1, 100)
-    assert not everything[ord("{")]
-    assert everything[ord("}")]
+STRANGE = """// start: a comment
+%llguidance {}
+?start : answer head_9 marker_0 THOUGHT
+answer: "a"
+head_9: "b"
+marker_0: "<tool_call>"
+THOUGHT: "d"
+"""
 
 
 @pytest.mark.parametrize(
-    ("text", "choose", "left", "stays"),
+    ("thought", "before"), [("none", ""), ("may", ""), ("may", "<think>Hm.</think>"), ("inside", "Hm.</think>\n")]
+)
+def test_a_grammar_of_a_user_is_taken_as_it_is(thought: Thought, before: str) -> None:
+    """Also with names of ours in it, and with a `start` that is written in another way."""
+    guide = Guides(FakeTokenizer(), VOCABULARY).compile(Grammar("lark", STRANGE, "grammar", thought=thought))
+    for byte in f"{before}ab<tool_call>d".encode():
+        assert guide.allowed(99, 100)[byte]
+        guide.accept(byte)
+    assert guide.finished
+
+
+@pytest.mark.parametrize("thought", ["none", "may", "inside"])
+@pytest.mark.parametrize(
+    ("source", "words"),
     [
-        (b'{"a": "x', lambda b: True, 5, '"'),
-        (b'{"a": "x', lambda b: b != ord('"'), 5, "@"),
-        (b'{"a": 12345678901234567', lambda b: True, 90, "no digits"),
-        (b'{"a": 1e12', lambda b: True, 90, "no digits"),
-        (b'{"a": "12345678901234567', lambda b: True, 90, "everything"),
+        ('begin: "a"', "guided_grammar: no start rule found"),
+        ('start: "a" @cupola_answer', "guided_grammar: @cupola_answer is a name of the server's own"),
+        ('start: "a"\nstart: "b"', r"guided_grammar: at 2\(8\): duplicate rule"),
     ],
 )
-def test_winding_narrows(text: bytes, choose: Callable[[int], bool], left: int, stays: str) -> None:
-    allowed = np.fromiter(map(choose, range(256)), np.bool_, 256)
-    narrowed = _walk(BYTES, text).narrowed(allowed, left, 100)
-    kept = {chr(i) for i in np.flatnonzero(narrowed)}
-    if stays == "everything":
-        assert (narrowed == allowed).all()
-    elif stays == "no digits":
-        assert kept == {chr(i) for i in range(256)} - set("0123456789")
-    else:
-        assert kept == {stays}
+def test_a_grammar_of_a_user_is_refused_with_its_reason(source: str, words: str, thought: Thought) -> None:
+    with pytest.raises(InvalidValue, match=words) as raised:
+        Guides(FakeTokenizer(), VOCABULARY).compile(Grammar("lark", source, "guided_grammar", thought=thought))
+    assert raised.value.status == 400
+    assert raised.value.param == "guided_grammar"

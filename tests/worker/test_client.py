@@ -1,20 +1,23 @@
 """A worker process seen from its parent: slow readers, cancellations, long prompts, refusals, decoys."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from server.errors import ContextLengthExceeded, LoadFailed, WorkerDied
+from server.engine.trial import SECONDS
+from server.errors import ContextLengthExceeded, InvalidValue, LoadFailed, WorkerDied
 from server.runners.base import Placement
-from server.types import Delta, Request, SamplingParams
+from server.types import Delta, Grammar, Request, SamplingParams
 from server.worker.client import Worker
 from server.worker.intake import LONG_PROMPT
 from server.worker.messages import Load, StepDone
 
 LONG = SamplingParams(temperature=0, max_tokens=400, ignore_eos=True)
+SHORT = SamplingParams(temperature=0, max_tokens=100)
 
 
 @asynccontextmanager
@@ -72,6 +75,38 @@ def test_leaving_a_stream_frees_its_slot() -> None:
             assert worker.users == 0
             assert (await collect(worker, Request("next", "Hello", LONG)))[-1].finish == "length"
             assert sum("left" in step.deltas for step in steps) < 400
+
+    run(test)
+
+
+def test_nobody_waits_for_a_hostile_grammar_but_new_grammars() -> None:
+    """While grammars that would take hours are tried, a plain chat and chats with a known grammar are answered."""
+    known = Grammar("json_schema", '{"type": "integer"}', json=True)
+    patterns = [{"type": "string", "pattern": f"(a|b)*{'ab'[i % 2]}(a|b){{{i}}}"} for i in range(1, 40)]
+    hostile = [Grammar("json_schema", json.dumps({"allOf": patterns[i:]}), "hostile") for i in range(2)]
+
+    async def test() -> None:
+        async with loaded() as (worker, _):
+            await collect(worker, Request("first", "Number", SHORT, grammar=known))
+            trials = [
+                asyncio.create_task(collect(worker, Request(f"hostile {i}", "Number", SHORT, grammar=grammar)))
+                for i, grammar in enumerate(hostile)
+            ]
+            await asyncio.sleep(0)  # submitted
+            began = asyncio.get_running_loop().time()
+            prompts = (("plain", "Hello", None), ("known", "Number", known), ("long", "x" * LONG_PROMPT, known))
+            for name, prompt, grammar in prompts:
+                asked = collect(worker, Request(name, prompt, SHORT, grammar=grammar))
+                if name == "long":  # prepared by the other helper, which finds it too long for the model
+                    with pytest.raises(ContextLengthExceeded):
+                        await asked
+                else:
+                    assert (await asked)[-1].finish
+            assert asyncio.get_running_loop().time() - began < SECONDS
+            assert not any(trial.done() for trial in trials)
+            for refused in await asyncio.gather(*trials, return_exceptions=True):
+                assert isinstance(refused, InvalidValue)
+                assert "too much time" in refused.message
 
     run(test)
 

@@ -12,6 +12,8 @@ import pytest
 from server.errors import ContextLengthExceeded, EngineFailed, InvalidValue, WorkerDied
 from server.runners.base import EncoderInfo, Placement
 from server.worker.client import Worker
+from server.worker.encoding import Job, company
+from server.worker.expected import Expected
 from server.worker.messages import Encoded, Load
 
 DIMENSION = 16
@@ -103,14 +105,63 @@ def test_inputs_that_cannot_be_computed_are_named(tmp_path: Path) -> None:
     run(test)
 
 
-def test_a_failure_of_the_engine_ends_those_who_were_in_the_batch(tmp_path: Path) -> None:
+def test_a_failure_of_the_engine_is_of_the_request_that_caused_it(tmp_path: Path) -> None:
+    """Whoever shared a batch with it is computed again, without it."""
+    texts = ["fine", "bad!", "well", "so!!", "good"]
+
     async def test() -> None:
-        async with loaded(tmp_path, fail_token=ord("!")) as worker:
-            with pytest.raises(EngineFailed, match="told to"):
+        async with loaded(tmp_path, fail_token=ord("!"), step_seconds=0.1) as worker:
+            before = asyncio.create_task(worker.encode(["y" * 60]))  # the others come while it is computed
+            await asyncio.sleep(0)
+            found = await asyncio.gather(*(worker.encode([text, "more"]) for text in texts), return_exceptions=True)
+            await before
+            for text, answer in zip(texts, found, strict=True):
+                if "!" in text:
+                    assert isinstance(answer, EngineFailed)
+                    assert "told to" in answer.message
+                else:
+                    assert isinstance(answer, Encoded)
+                    np.testing.assert_array_equal(answer.vectors, (await worker.encode([text, "more"])).vectors)
+            with pytest.raises(EngineFailed):
                 await worker.encode(["fine", "bad!"])
-            assert (await worker.encode(["fine"])).tokens == [5]
 
     run(test)
+
+
+def test_nobody_waits_while_a_long_text_is_tokenised(tmp_path: Path) -> None:
+    """The fake tokenizer takes a time that grows with the square of the special tokens."""
+    long: list[str | list[int]] = ["<|begin|>" * 40_000]
+
+    async def test() -> None:
+        async with loaded(tmp_path) as worker:
+            cancelled, waiting = (asyncio.create_task(worker.encode(long, -1)) for _ in range(2))
+            await asyncio.sleep(0)
+            assert (await worker.encode(["small"])).tokens == [6]
+            assert await worker.detokenise([97]) == "a"
+            assert not cancelled.done()
+            cancelled.cancel()
+            assert (await waiting).tokens == [64]
+
+    run(test)
+
+
+def test_what_shares_a_batch() -> None:
+    def job(name: str, *, apart: bool = False) -> Job:
+        return Job(name, [[1]], [0], np.empty((1, 1), np.float32), apart)
+
+    one, two, alone, other = job("one"), job("two"), job("alone", apart=True), job("other", apart=True)
+    assert company([one, alone, two, other]) == [one, two]
+    assert company([alone, one, other]) == [alone]
+
+
+def test_a_request_that_is_cancelled_on_its_way_is_forgotten() -> None:
+    expected = Expected()
+    expected.add("a")
+    assert expected.cancel("a")
+    assert not expected.cancel("b")
+    assert not expected.arrived("a")
+    assert expected.arrived("b")
+    assert expected.arrived("a")  # nothing is kept of it
 
 
 def test_a_death_is_told_to_all_who_wait(tmp_path: Path) -> None:

@@ -84,17 +84,20 @@ def permitting(shape: Shape, layout: Layout, tools: Sequence[Tool], choice: Tool
     return "\n".join(lines)
 
 
-def after_thought(source: str, inside: bool) -> str:
-    """The grammar for an answer before which the model thinks: it may begin a thought, or is `inside` one already."""
+def thought_before(name: str, *, inside: bool) -> str:
+    """A grammar of a thought, and then of the grammar `name`: the answer may begin a thought, or is `inside` one.
+
+    The other is a grammar of its own in llguidance, so that its rules and words may be called anything.
+    """
     lines = [
-        f"start: {'thought' if inside else '(marker_8 thought)?'} answer",
+        "%llguidance {}",
+        f"start: {'thought' if inside else '(marker_8 thought)?'} @{name}",
         r"thought: head_9 /\n{0,2}/",
         r"THOUGHT: /(?s:.*)/ & ~/(?s:.*)<\/think>(?s:.*)/",
         'head_9[lazy]: THOUGHT "</think>"',
         *([] if inside else ['marker_8: "<think>"']),
     ]
-    rules = "\n".join([*lines, "answer:"])
-    return re.sub(r"^start:", lambda _: rules, source, count=1, flags=re.MULTILINE)
+    return "\n".join([*lines, ""])
 
 
 def or_else(source: str, answer: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jsonschema
@@ -11,9 +11,11 @@ import pytest
 
 from server.chat.tools import deepseek, functionary, generic, hermes, llama3, mistral, phi4
 from server.chat.tools.base import Tool, ToolChoice
-from server.chat.tools.grammar import after_thought, with_tokens
+from server.chat.tools.grammar import with_tokens
 from server.chat.tools.written import WrittenFormat
+from server.engine.grammars import source_of
 from server.errors import InvalidValue
+from server.types import Grammar, Thought
 
 from .folding import ALL, arguments_of, parse, write
 
@@ -292,23 +294,27 @@ def test_auto_enforces_strict_tools_only(tokenizer: llguidance.LLTokenizer) -> N
     assert not accepts(tokenizer, grammar, write(hermes.FORMAT, [("now", '{"a": 1}')]))
 
 
+def behind_thought(calls: str, thought: Thought, token: Callable[[str], int | None] = lambda _: None) -> str:
+    return source_of(Grammar("calls", calls, "tools", thought=thought), token)
+
+
 def test_a_thought_may_come_first(tokenizer: llguidance.LLTokenizer) -> None:
     forced = hermes.FORMAT.grammar(TOOLS, REQUIRED)
     call = write(hermes.FORMAT, [("now", "{}")])
-    inside, outside = after_thought(forced, inside=True), after_thought(forced, inside=False)
+    inside, outside = behind_thought(forced, "inside"), behind_thought(forced, "may")
     assert accepts(tokenizer, inside, f"Hm {{ <tool_call>.\n</think>\n\n{call}")
     assert not accepts(tokenizer, inside, call)
     assert not accepts(tokenizer, inside, "Hm.</think>Hello")
     assert accepts(tokenizer, outside, f"<think>Hm.\n</think>{call}")
     assert accepts(tokenizer, outside, call)
     assert not accepts(tokenizer, outside, f"Hm.</think>{call}")
-    special = with_tokens(outside, SPECIAL.get)
+    special = behind_thought(forced, "may", SPECIAL.get)
     parts = ("<tool_call>", '\n{"name": "now", "arguments": {}}\n', "</tool_call>")
     assert accepts(tokenizer, special, tokens_of("<think>", "\nHm.\n", "</think>", "\n\n", *parts))
     assert accepts(tokenizer, special, tokens_of(*parts))
     auto = hermes.FORMAT.grammar_auto(TOOLS, ToolChoice())
     assert auto is not None
-    assert accepts(tokenizer, after_thought(auto, inside=True), f"Hm.</think>\nWell: {call}")
+    assert accepts(tokenizer, behind_thought(auto, "inside"), f"Hm.</think>\nWell: {call}")
 
 
 def test_schemas_keep_their_words(tokenizer: llguidance.LLTokenizer) -> None:
