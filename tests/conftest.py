@@ -18,6 +18,9 @@ from .serving import RunningServer, running_server
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--calls", type=int, default=400, help="how many requests the fuzzing of the API makes")
+    parser.addoption(
+        "--draws", type=int, default=3, help="requests of each test of enforced output, 8 or 4 answers each"
+    )
 
 
 @pytest.fixture(autouse=True)

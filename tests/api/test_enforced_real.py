@@ -1,4 +1,4 @@
-"""What is asked for is enforced, every time: 200 documents of a schema, 100 forced calls, at temperature 1."""
+"""What is asked for is enforced, every time, at temperature 1. `--draws 25` makes 200 documents and 100 forced calls."""
 
 import json
 from collections.abc import Iterator
@@ -33,10 +33,10 @@ ORDER: dict[str, Any] = {
 }
 
 
-def choices(server: RunningServer, model: str, question: str, **options: Any) -> Iterator[Choice]:
-    """Of 25 requests with a seed each."""
+def choices(server: RunningServer, model: str, question: str, draws: int, **options: Any) -> Iterator[Choice]:
+    """Of so many requests with a seed each."""
     with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=110) as client:
-        for seed in range(25):
+        for seed in range(draws):
             answer: ChatCompletion = client.chat.completions.create(
                 model=model,
                 messages=[{"role": "user", "content": question}],
@@ -48,11 +48,12 @@ def choices(server: RunningServer, model: str, question: str, **options: Any) ->
             yield from answer.choices
 
 
-@pytest.mark.timeout(600)
-def test_200_documents_are_valid(real_server: RunningServer) -> None:
+@pytest.mark.timeout(1200)
+def test_documents_are_valid(real_server: RunningServer, request: pytest.FixtureRequest) -> None:
+    draws = request.config.getoption("--draws")
     form = {"type": "json_schema", "json_schema": {"name": "order", "schema": ORDER, "strict": True}}
-    found = list(choices(real_server, "smollm2", "Write an order of a shop as JSON.", response_format=form, n=8))
-    assert len(found) == 200
+    found = list(choices(real_server, "smollm2", "Write an order of a shop as JSON.", draws, response_format=form, n=8))
+    assert len(found) == draws * 8
     for choice in found:
         assert choice.finish_reason == "stop", choice
         jsonschema.validate(json.loads(choice.message.content or ""), ORDER)
@@ -67,13 +68,14 @@ def coder_server(real_home: Path) -> Iterator[RunningServer]:
         yield server
 
 
-@pytest.mark.timeout(600)
-def test_100_forced_calls_have_valid_arguments(coder_server: RunningServer) -> None:
+@pytest.mark.timeout(1200)
+def test_forced_calls_have_valid_arguments(coder_server: RunningServer, request: pytest.FixtureRequest) -> None:
+    draws = request.config.getoption("--draws")
     function = {"name": "place_order", "description": "Order from the shop", "parameters": ORDER}
     options = {"tools": [{"type": "function", "function": function}], "tool_choice": "required", "n": 4}
     question = "Two red pens, quickly please."
-    found = list(choices(coder_server, CODER, question, parallel_tool_calls=False, **options))
-    assert len(found) == 100
+    found = list(choices(coder_server, CODER, question, draws, parallel_tool_calls=False, **options))
+    assert len(found) == draws * 4
     for choice in found:
         assert choice.finish_reason == "tool_calls", choice
         [call] = choice.message.tool_calls or []
