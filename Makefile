@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet
 # ONNX Runtime for this device: cpu, cuda, openvino or qnn. Their wheels overwrite each other, so there is one.
 EXTRA ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
+# PyTorch, for the converters of checkpoints; set it to the build for your device.
+TORCH ?= torch==2.13.0
 
 .PHONY: run test setup setup-dev lint check bench schema clean
 
@@ -35,9 +37,10 @@ $(VENV)/.llama: $(VENV)/.run
 	fi
 	@touch $@
 
-# The tests run every engine, so here llama.cpp has to be there.
+# The tests run every engine and every converter.
 $(VENV)/.dev: pyproject.toml | $(VENV)
-	$(PIP) --editable '.[$(EXTRA),llama,dev]'
+	$(PIP) '$(TORCH)'
+	$(PIP) --editable '.[$(EXTRA),llama,convert,olive,dev]'
 	@touch $@ $(VENV)/.run
 
 $(VENV):
