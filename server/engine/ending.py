@@ -21,9 +21,8 @@ Ids = npt.NDArray[np.int64]
 MOST_DIGITS = 17  # that a double tells apart
 MOST_EXPONENT = 2  # digits; with three a number may be infinite
 SHARE, LEAST, MOST = 4, 16, 256  # tokens of the end: a quarter of the budget, within these bounds
-THOUGHT_SHARES = (
-    2  # times the tokens of the end are left when a thought is closed: one for the document, one for its end
-)
+# A thought is closed when so many times the tokens of the end are left: one for the document, one for its end.
+THOUGHT_SHARES = 2
 DIGITS, QUOTE, BACKSLASH = frozenset(b"0123456789"), ord('"'), ord("\\")
 OPEN, CLOSE = reasoning.OPEN.encode(), reasoning.CLOSE.encode()
 
