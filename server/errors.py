@@ -22,6 +22,7 @@
     |  |- PullStopped                     nobody waited for the pull any more, or the server stops
     |  `- WorkerDied                      the worker process ended during the request
     |- LoadFailed                         the engine could not load the artifact
+    |  `- SignatureRefused           403  its signature is missing or wrong, and one is required
     |- EngineFailed                       the engine returned an error for a batch
     |- ConversionFailed                   an artifact could not be made from another; nothing was left of it
     |- ConfigError                        a setting or models.yaml is wrong (exit status 78)
@@ -29,7 +30,8 @@
        |- SourceNotFound                  the repository, package, file or revision does not exist
        |- SourceUnreachable               no network, or offline mode
        |- HashMismatch                    the bytes are not the promised ones
-       `- StorageFull                     the disk is full or not writable
+       |- StorageFull                     the disk is full
+       `- StorageFailed                   the disk is not writable, fails, or a file of the store is gone (500)
 
 A class knows its status, type and code. An error crosses the worker pipe as its code and message
 (`server.child.channel`), so constructors take a message and optional details only.
@@ -172,6 +174,11 @@ class LoadFailed(CupolaError):
     code = "model_load_failed"
 
 
+class SignatureRefused(LoadFailed):
+    status = 403
+    code = "signature_refused"
+
+
 class EngineFailed(CupolaError):
     code = "engine_failed"
 
@@ -204,3 +211,8 @@ class HashMismatch(SourceError):
 
 class StorageFull(SourceError):
     code = "storage_full"
+
+
+class StorageFailed(SourceError):
+    status = 500
+    code = "storage_failed"

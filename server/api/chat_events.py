@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from ..chat.events import CallArguments, CallBegun, ChatEvent, Reasoning, Text
 from ..types import TokenLogprob, Usage
-from .conversation import Finish, Reply, Turn, total
+from .conversation import Finish, Reply, Turn
 from .generation import Stamp
 from .schemas.chat_answer import (
     AssistantMessage,
@@ -18,10 +18,10 @@ from .schemas.chat_answer import (
     ChatDelta,
     FunctionDelta,
     LogprobsBody,
-    Timings,
 )
-from .schemas.common import UsageBody
+from .schemas.common import Timings, UsageBody
 from .sse import TextEvents, encode
+from .usage import total
 
 
 class Chunks:
@@ -77,11 +77,8 @@ def _delta(said: ChatEvent) -> ChatDelta:
 
 def event(stamp: Stamp, choices: list[ChatChunkChoice], usage: UsageBody | None = None) -> ChatChunk:
     chunk = ChatChunk(
-        id=stamp.id,
+        **stamp.fields,
         object="chat.completion.chunk",
-        created=stamp.created,
-        model=stamp.model,
-        system_fingerprint=stamp.fingerprint,
         choices=choices,
     )
     if usage is not None:
@@ -107,10 +104,7 @@ def completion(stamp: Stamp, replies: list[Reply], *, logprobs: bool) -> ChatCom
     """The whole answer."""
     usage = total([reply.usage for reply in replies])
     return ChatCompletion(
-        id=stamp.id,
-        created=stamp.created,
-        model=stamp.model,
-        system_fingerprint=stamp.fingerprint,
+        **stamp.fields,
         choices=[_choice(index, reply, logprobs=logprobs) for index, reply in enumerate(replies)],
         usage=UsageBody.of(usage),
         timings=Timings.of(usage),

@@ -123,13 +123,3 @@ def chosen(found: list[Told], body: CompletionRequest) -> list[Told]:
     groups = [found[at : at + body.candidates] for at in range(0, len(found), body.candidates)]
     ranked = (sorted(group, key=lambda told: told.likelihood, reverse=True) for group in groups)
     return [told for group in ranked for told in group[: body.choices]]
-
-
-def total(usages: list[Usage], candidates: int) -> Usage:
-    """What a request took. Continuations of one prompt count it once."""
-    firsts = usages[::candidates]
-    return Usage(
-        sum(usage.prompt_tokens for usage in firsts),
-        sum(usage.completion_tokens for usage in usages),
-        sum(usage.cached_tokens for usage in firsts),
-    )

@@ -22,7 +22,7 @@ class Conversation:
 
     `messages` are in OpenAI's shape: role, content (text), tool_calls, tool_call_id, name. A last message of the
     assistant is continued. `sampling` makes the parameters, given what the model's makers advise. `variables` are for
-    the chat template.
+    the chat template. `limit_field` is what the client calls the most tokens that it wants.
     """
 
     model: str
@@ -36,6 +36,7 @@ class Conversation:
     cache_prompt: bool = True
     variables: dict[str, Any] = field(default_factory=dict)
     reasoning_effort: str | None = None
+    limit_field: str = "max_tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +91,6 @@ class Reply:
         self.logprobs += turn.logprobs
         if turn.finish and turn.usage:
             self.finish, self.usage, self.stop = turn.finish, turn.usage, turn.stop
-
-
-def total(usages: list[Usage]) -> Usage:
-    """What all continuations of one request took: the prompt counts once, times are the longest ones."""
-    return Usage(
-        usages[0].prompt_tokens,
-        sum(usage.completion_tokens for usage in usages),
-        usages[0].cached_tokens,
-        usages[0].queue_seconds,
-        usages[0].prompt_seconds,
-        max(usage.decode_seconds for usage in usages),
-    )
 
 
 async def fold_turns(stream: AsyncGenerator[Turn], n: int = 1) -> list[Reply]:

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from .. import types
 from ..chat.answer import AnswerParser
+from ..errors import ContextLengthExceeded
 from ..pool.resident import Resident
 from .conversation import Conversation, Finish, Turn
 from .generation import Stamp, deltas
@@ -24,12 +25,17 @@ async def converse(
         return planned[0].request(stamp.id, conversation, resident.spec.sampling)
 
     parsers: dict[int, AnswerParser] = {}
-    async with aclosing(deltas(services, conversation.model, wait, prepare)) as stream:
-        async for delta in stream:
-            parser = parsers.get(delta.index)
-            if parser is None:
-                parser = parsers[delta.index] = planned[0].parser()
-            yield _turn(delta, parser)
+    try:
+        async with aclosing(deltas(services, conversation.model, wait, prepare)) as stream:
+            async for delta in stream:
+                parser = parsers.get(delta.index)
+                if parser is None:
+                    parser = parsers[delta.index] = planned[0].parser()
+                yield _turn(delta, parser)
+    except ContextLengthExceeded as error:
+        # The worker knows no API, and names the field as most do.
+        error.param = conversation.limit_field if error.param == "max_tokens" else error.param
+        raise
 
 
 def _turn(delta: types.Delta, parser: AnswerParser) -> Turn:
@@ -37,5 +43,7 @@ def _turn(delta: types.Delta, parser: AnswerParser) -> Turn:
     if delta.finish is None:
         return Turn(delta.index, events, delta.logprobs, tokens=delta.tokens)
     events = events + parser.finish()
-    finish: Finish = "tool_calls" if parser.called and delta.finish == "stop" else delta.finish
+    # A stop string may stand in a call. A client must not take what is left of it for a call to make.
+    cut = delta.stop is not None and not parser.complete
+    finish: Finish = "tool_calls" if parser.called and delta.finish == "stop" and not cut else delta.finish
     return Turn(delta.index, events, delta.logprobs, finish, delta.usage, delta.stop, delta.tokens)

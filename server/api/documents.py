@@ -20,6 +20,12 @@ def event_stream(description: str, *data: str, named: bool = True) -> dict[str, 
     return _stream(description, "text/event-stream", item)
 
 
+def openai_stream(chunk: str) -> dict[str, Any]:
+    """The answer of a generating endpoint of OpenAI's: whole, or as events that have `chunk` as data."""
+    description = "The whole answer; with `stream: true` server-sent events that end with `[DONE]`."
+    return event_stream(description, chunk, "ErrorBody", named=False)
+
+
 def lines(description: str, *required: str) -> dict[str, Any]:
     """Lines of JSON with these fields; one with `error` may be the last."""
     found = {"type": "object", "required": list(required)}

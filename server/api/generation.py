@@ -5,7 +5,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import Annotated, Any, Self
+
+from fastapi import Depends, Header
 
 from .. import __version__
 from ..errors import InvalidValue
@@ -38,6 +40,11 @@ class Stamp:
             model=spec.name,
             fingerprint=_fingerprint(variant),
         )
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The same by the names that OpenAI gives them."""
+        return {"id": self.id, "created": self.created, "model": self.model, "system_fingerprint": self.fingerprint}
 
     def served_by(self, variant: Variant) -> None:
         """Say which variant answers, before the first event is written."""
@@ -78,7 +85,7 @@ async def batch(services: Services, name: str, wait: float | None, prepare: Prep
         yield last
 
 
-def allowed_wait(prefer: str | None) -> float | None:
+def _allowed_wait(prefer: Annotated[str | None, Header()] = None) -> float | None:
     """Seconds of `Prefer: wait=SECONDS` (RFC 7240); None where the client does not say. Others are ignored."""
     for preference in (prefer or "").split(","):
         name, _, value = preference.partition("=")
@@ -91,3 +98,6 @@ def allowed_wait(prefer: str | None) -> float | None:
                 raise InvalidValue(f"Prefer: wait={value.strip()[:40]} is not a number of seconds.", param="Prefer")
             return seconds
     return None
+
+
+Wait = Annotated[float | None, Depends(_allowed_wait)]

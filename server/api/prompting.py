@@ -18,6 +18,7 @@ from ..json_schemas import tuned
 from ..models.spec import Sampling
 from ..pool.resident import Resident
 from ..types import Grammar, Request
+from ..worker.messages import Tokens
 from .conversation import Conversation
 from .services import Services
 
@@ -90,6 +91,20 @@ async def plan(services: Services, resident: Resident, conversation: Conversatio
         grammar = msgspec.structs.replace(grammar, thought="inside" if inside else "may")
     forced = conversation.choice.mode in ("required", "named")
     return Plan(prompt + prefill, way, tools, forced, thought, inside, grammar)
+
+
+async def prompt_tokens(
+    services: Services, resident: Resident, conversation: Conversation, *, pieces: bool = False
+) -> Tokens:
+    """The tokens of the prompt that a conversation becomes. Raises as `plan` does."""
+    planned = await plan(services, resident, conversation)
+    return await resident.tokenise(planned.prompt, special=True, pieces=pieces)
+
+
+async def count_prompt(services: Services, conversation: Conversation, wait: float | None) -> int:
+    """How many they are. Loads the model, and generates nothing."""
+    async with services.pool.lease(conversation.model, wait) as resident:
+        return len((await prompt_tokens(services, resident, conversation)).tokens)
 
 
 def split_prefill(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:

@@ -28,7 +28,7 @@ async def until_full(attempt: Attempt) -> AsyncGenerator[Turn]:
                 yield turn
             return
     except ContextLengthExceeded as error:
-        if error.param != "max_tokens":
+        if error.param is None:  # it names a field where that one asks for too much
             raise
     async with aclosing(attempt(True)) as turns:
         async for turn in turns:

@@ -1,5 +1,6 @@
 """One answer as events: its text through the splitter of thoughts, and the rest through the tool parser."""
 
+import json
 from collections.abc import Iterable
 
 from .events import CallArguments, CallBegun, ChatEvent, Reasoning, Text
@@ -22,11 +23,21 @@ class AnswerParser:
         self._reasoning = reasoning
         self._tools = tools
         self._called = False
+        self._arguments: list[str] = []  # of the last call
 
     @property
     def called(self) -> bool:
         """Whether the answer has called a tool."""
         return self._called
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last call, if there is one, has all its arguments: those of one that was cut are no JSON."""
+        try:
+            json.loads("".join(self._arguments), strict=False)  # models write line breaks into strings as they are
+        except (ValueError, RecursionError):
+            return not self._called
+        return True
 
     def push(self, text: str) -> list[ChatEvent]:
         """The events that are certain now, none of them empty."""
@@ -52,7 +63,12 @@ class AnswerParser:
 
     def _emit(self, events: list[ChatEvent]) -> list[ChatEvent]:
         joined = join(events)
-        self._called = self._called or any(isinstance(event, CallBegun) for event in joined)
+        for event in joined:
+            match event:
+                case CallBegun():
+                    self._called, self._arguments = True, []
+                case CallArguments(_, text):
+                    self._arguments.append(text)
         return joined
 
 

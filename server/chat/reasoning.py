@@ -5,17 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InvalidValue, UnsupportedField
-from .events import ChatEvent, Reasoning, Text
+from .events import Reasoning
 from .markers import without_start
+from .reading import Reading, State
 
 OPEN, CLOSE = "<think>", "</think>"
 SHOWN = (OPEN, CLOSE)  # special tokens that the splitter needs to see, where a model has them as such
 
-# What a template finds in scope by our own hand or Jinja's.
+# What a template finds in scope by our own hand, by Jinja's, or in the midst of a loop, block or macro.
 RESERVED = frozenset(
     "messages tools documents add_generation_prompt bos_token eos_token raise_exception strftime_now range dict"
-    " namespace".split()
+    " namespace self super loop caller varargs kwargs".split()
 )
+MOST_VARIABLES = 64
 _SWITCHES = ("enable_thinking", "thinking")  # Qwen 3, SmolLM3 and GLM; DeepSeek V3.1 and Granite
 
 _TAGS = re.compile(r"\{%.*?%\}", re.DOTALL)  # what is said between tags may speak of thinking
@@ -42,11 +44,7 @@ def variables_for(
     An effort other than "none" is a wish: a template that knows no degrees thinks as it does. Raises InvalidValue for
     a variable that is not the client's to set, UnsupportedField for "none" where a model thinks without a switch.
     """
-    given = dict(chat_template_kwargs or {})
-    if taken := sorted(RESERVED & given.keys()):
-        raise InvalidValue(
-            f"chat_template_kwargs: {', '.join(taken)} cannot be given as a variable", param="chat_template_kwargs"
-        )
+    given = _checked(chat_template_kwargs or {})
     if reasoning_effort is None:
         return given
     code = " ".join(_TAGS.findall(template or ""))
@@ -62,31 +60,32 @@ def variables_for(
     return variables | given
 
 
-class ReasoningSplitter:
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of a client. Raises InvalidValue for what is no name, is taken, or is too much."""
+    if len(given) > MOST_VARIABLES:
+        raise _wrong(f"{len(given)} variables are more than the {MOST_VARIABLES} that a template may be given.")
+    if taken := sorted(RESERVED & given.keys()):
+        raise _wrong(f"{', '.join(taken)} cannot be given as a variable.")
+    for name in given:
+        if not name.isidentifier() or name.startswith("__"):
+            raise _wrong(f"{name[:60]!a} is no name of a variable.")
+    return dict(given)
+
+
+def _wrong(reason: str) -> InvalidValue:
+    return InvalidValue(f"chat_template_kwargs: {reason}", param="chat_template_kwargs")
+
+
+class ReasoningSplitter(Reading):
     """Splits one answer, as it comes, into a thought and the text after it.
 
-    Only what an answer begins with is a thought; later tags are text. Line breaks beside the tags are layout.
+    Only what an answer begins with is a thought; later tags are text. A thought that was not
+    closed is one. Line breaks beside the tags are layout.
     """
 
     def __init__(self, inside: bool = False) -> None:
-        self._state = self._beginning
+        super().__init__(self._beginning)
         self._inside = inside
-        self._held = ""
-        self._final = False
-        self._events: list[ChatEvent] = []
-
-    def push(self, text: str) -> list[ChatEvent]:
-        """The events that are certain now."""
-        self._held += text
-        while self._state():
-            pass
-        events, self._events = self._events, []
-        return events
-
-    def finish(self) -> list[ChatEvent]:
-        """The end of the answer. A thought that was not closed is one."""
-        self._final = True
-        return self.push("")
 
     def _beginning(self) -> bool:
         rest = self._held.lstrip()
@@ -115,12 +114,11 @@ class ReasoningSplitter:
         return self._at_text(self._text)
 
     def _text(self) -> bool:
-        if self._held:
-            self._events.append(Text(self._held))
+        self._say(self._held)
         self._held = ""
         return False
 
-    def _at_text(self, state: Any) -> bool:
+    def _at_text(self, state: State) -> bool:
         """Step over line breaks; then comes `state`."""
         self._held = self._held.lstrip("\n")
         if self._held:

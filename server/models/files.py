@@ -10,24 +10,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import StorageFull
+from ..errors import SourceError, StorageFailed, StorageFull
 
 BLOCK = 1 << 20
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_GONE = {errno.ENOENT, errno.ESTALE}
 
 
 @contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
-    """Translate what the operating system says about writing into one sentence."""
+    """Translate what the operating system says about files into one sentence."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFull(
-                f"The disk is full at {folder}; free some space and run the command again, it resumes."
-            ) from None
-        reason = error.strerror or str(error)
-        raise StorageFull(f"Cannot write to {folder}: {reason}; check its permissions, or set CUPOLA_HOME.") from None
+        raise _translated(error, folder) from None
+
+
+def _translated(error: OSError, folder: Path) -> SourceError:
+    place, reason = error.filename or folder, error.strerror or str(error)
+    if error.errno in _FULL:
+        return StorageFull(f"The disk is full at {folder}; free some space and run the command again, it resumes.")
+    if error.errno == errno.EFBIG:
+        return StorageFull(f"A file is larger than the disk at {folder}, or a limit of this process, allows: {reason}.")
+    if error.errno in _UNWRITABLE:
+        return StorageFailed(f"Cannot write to {folder}: {reason}; check its permissions, or set CUPOLA_HOME.")
+    if error.errno in _GONE:
+        return StorageFailed(
+            f"{place} is not there: {reason}. Was it deleted by another program? Pull the model again."
+        )
+    return StorageFailed(f"{place} cannot be read or written: {reason}.")
 
 
 def require_space(folder: Path, wanted: int) -> None:

@@ -222,3 +222,24 @@ def test_a_client_that_leaves_ends_its_batch(server: RunningServer, stream: bool
         wait_for(lambda: any(resident["users"] for resident in server.residents()))
     wait_for(lambda: not any(resident["users"] for resident in server.residents()), seconds=2.0)
     assert post(server, "/v1/completions", **{**ASK, "model": "slow", "max_tokens": 2}).status_code == 200
+
+
+def test_timings_are_those_of_llama_server(server: RunningServer) -> None:
+    body = {**ASK, "ignore_eos": True, "n": 2}
+    told = complete(server, **body)["timings"]
+    assert set(told) == {
+        "cache_n",
+        "prompt_n",
+        "prompt_ms",
+        "prompt_per_second",
+        "predicted_n",
+        "predicted_ms",
+        "predicted_per_second",
+    }
+    assert told["predicted_n"] == 16
+    assert told["cache_n"] + told["prompt_n"] == 13
+    assert told["predicted_per_second"] > 0
+    assert complete(server, **{**ASK, "prompt": ["a", "b"]})["timings"] is None
+    answer = post(server, "/v1/completions", **body, stream=True)
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+    assert [event["timings"]["predicted_n"] for event in events if "timings" in event] == [8, 8]

@@ -1,4 +1,4 @@
-"""What is asked for is enforced, every time, at temperature 1. `--draws 25` makes 200 documents and 100 forced calls."""
+"""What is asked for is enforced, every time, at temperature 1. `--draws 25` makes 200 documents, 100 forced calls."""
 
 import json
 from collections.abc import Iterator

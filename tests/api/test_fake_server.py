@@ -168,3 +168,59 @@ def test_health_and_version(server: RunningServer) -> None:
         assert http.get("/nowhere").json()["error"]["code"] == "unknown_url"
         assert http.get("/v1/chat/completions").status_code == 405
         assert http.get("/openapi.json").json()["paths"]["/v1/chat/completions"]
+
+
+TEXT = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 3}}, "required": ["text"]}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    # The outer tag after whole arguments; and what stands in the midst of them.
+    ("stop", "finish"),
+    [("</tool_call>", "tool_calls"), ('ext": "', "stop")],
+)
+def test_a_call_that_a_stop_string_cuts_is_no_call_to_make(
+    server: RunningServer, stop: str, finish: str, stream: bool
+) -> None:
+    tool = {"type": "function", "function": {"name": "note", "parameters": TEXT}}
+    body = ASK | {"model": "fake", "tools": [tool], "tool_choice": "required", "stop": [stop], "max_tokens": 300}
+    with server.client() as http:
+        answer = http.post("/v1/chat/completions", json=body | {"stream": stream})
+    assert answer.status_code == 200, answer.text
+    if stream:
+        choices = [event["choices"][0] for event in events(answer.text)]
+        calls = [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
+        said = "".join(call["function"].get("arguments", "") for call in calls)
+        assert choices[-1]["finish_reason"] == finish
+    else:
+        (choice,) = answer.json()["choices"]
+        said = choice["message"]["tool_calls"][0]["function"]["arguments"]
+        assert choice["finish_reason"] == finish
+    assert said == '{"t' if finish == "stop" else json.loads(said)["text"]
+
+
+def test_an_error_about_the_limit_names_the_field_that_was_sent(server: RunningServer) -> None:
+    with server.client() as http:
+        for field in ("max_tokens", "max_completion_tokens"):
+            error = http.post("/v1/chat/completions", json=ASK | {"model": "fake", field: 10**6}).json()["error"]
+            assert (error["code"], error["param"]) == ("context_length_exceeded", field)
+        two = ASK | {"model": "fake", "max_tokens": 2}
+        refused = http.post("/v1/chat/completions", json=two | {"max_completion_tokens": 3})
+        assert refused.status_code == 400
+        assert refused.json()["error"]["param"] == "max_completion_tokens"
+        answer = http.post("/v1/chat/completions", json=two | {"max_completion_tokens": 2})
+        assert answer.json()["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize("name", ["self", "loop", "__class__", "messages", "range", "many", "a-b", "enable_thinking"])
+def test_variables_of_a_template_are_taken_or_refused(server: RunningServer, name: str) -> None:
+    variables = {f"v{n}": n for n in range(10_000)} if name == "many" else {name: {"a": [1]}}
+    with server.client() as http:
+        body = ASK | {"model": "fake", "max_tokens": 1, "chat_template_kwargs": variables}
+        answer = http.post("/v1/chat/completions", json=body)
+        assert http.post("/apply-template", json=body).status_code == answer.status_code
+    if name == "enable_thinking":
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "chat_template_kwargs"

@@ -247,3 +247,15 @@ def test_errors_are_typed(
     answer = http.post("/v1/responses", json=ASK | fields)
     assert answer.status_code == status, answer.text
     assert (answer.json()["error"]["code"], answer.json()["error"]["param"]) == (code, param)
+
+
+def test_a_stream_that_was_left_can_be_asked_for(http: httpx.Client, server: RunningServer) -> None:
+    with http.stream("POST", "/v1/responses", json={"model": "slow", "input": "Hello", "stream": True}) as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith("data: "))
+        said = json.loads(next(lines)[6:])
+        while json.loads(next(lines)[6:])["type"] != "response.output_text.delta":
+            pass
+    wait_for(lambda: users(server, "slow") == 0, seconds=2.0)
+    kept = whole(http.get(f"/v1/responses/{said['response']['id']}").json())
+    assert kept["status"] == "cancelled"
+    assert kept["output"][0]["content"][0]["text"]

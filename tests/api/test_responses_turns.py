@@ -1,5 +1,7 @@
 """Turns as responses and items as messages: what needs no server."""
 
+import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -7,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.api.conversation import Finish, Reply, Turn
+from server.api.responses.exchange import stream
 from server.api.responses.store import ResponseStore
+from server.api.schemas.responses_items import OutputMessage
 from server.chat.events import CallArguments, CallBegun, ChatEvent, Reasoning, Text
 from server.errors import QueueFull, WorkerDied
 
-from .responding import SCORED, WEATHER, folded, last, plain, streamed
+from .responding import SCORED, WEATHER, exchange, folded, last, plain, streamed, told
 
 
 def unnamed(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -143,3 +147,43 @@ def test_the_folded_stream_is_the_plain_answer(turns: list[Turn]) -> None:
     assert [item["arguments"] for item in output if item["type"] == "function_call"] == [
         call.arguments for call in reply.calls
     ]
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+def test_a_stream_that_the_client_leaves_is_kept_as_far_as_it_came(awaited: bool) -> None:
+    """It leaves while an event is sent, or while the next turn is awaited."""
+
+    async def turns() -> AsyncGenerator[Turn]:
+        yield Turn(0, [Text("Hello")])
+        await asyncio.sleep(3600)
+        yield last()
+
+    async def main(store: ResponseStore) -> None:
+        events = stream(exchange(), turns(), store)
+        told = b""
+        while b"output_text.delta" not in told:
+            told = await anext(events)
+        if awaited:
+            waiting = asyncio.ensure_future(anext(events))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        else:
+            await events.aclose()
+
+    store = ResponseStore(9, 10**6)
+    asyncio.run(main(store))
+    kept = store.get("resp_1").body()
+    assert kept.status == "cancelled"
+    (message,) = kept.output
+    assert isinstance(message, OutputMessage)
+    assert (message.status, message.content[0].text) == ("incomplete", "Hello")  # type: ignore[union-attr]
+
+
+def test_a_stream_that_the_client_leaves_before_it_began_is_not_kept() -> None:
+    async def main(store: ResponseStore) -> None:
+        await stream(exchange(), told([last()]), store).aclose()
+
+    store = ResponseStore(9, 10**6)
+    asyncio.run(main(store))
+    assert len(store) == 0

@@ -19,7 +19,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     add_fake_model(home, "other", context=128)
     add_fake_model(home, "silent", chat_template=None)
     add_fake_model(home, "absent")
-    pull(home, "other", "silent")
+    add_fake_model(home, "late", load_seconds=3.0)
+    pull(home, "other", "silent", "late")
     with running_server(home) as running:
         yield running
 
@@ -168,3 +169,12 @@ def test_models_say_what_they_can_be_asked_for(server: RunningServer) -> None:
         "rerank": False,
         "vision": False,
     }
+
+
+def test_the_wait_for_a_load_can_be_bounded(server: RunningServer) -> None:
+    with server.client() as http:
+        for path, body in ROUTES[2:]:
+            answer = http.post(path, json=body | {"model": "late"}, headers={"Prefer": "wait=0.1"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_loading"), path
+            wrong = http.post(path, json=body | {"model": "late"}, headers={"Prefer": "wait=soon"})
+            assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "Prefer"), path

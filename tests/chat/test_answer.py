@@ -68,3 +68,18 @@ def test_a_forced_answer_that_is_cut_before_a_name_is_no_text() -> None:
         events = parser.push(whole) + parser.finish()
         assert parser.called
         assert "".join(event.text for event in events if isinstance(event, Text)).strip() == rest
+
+
+def test_a_call_is_complete_when_its_arguments_are() -> None:
+    for cut, called, complete in (
+        (ANSWER, True, True),
+        (ANSWER[: ANSWER.index("\n</tool_call>")], True, True),  # a stop string may be the end marker
+        (ANSWER[: ANSWER.index("}}")], True, False),
+        (ANSWER[: ANSWER.index('{"a"')] + "{", True, False),
+        (ANSWER[: ANSWER.index('"now')], False, True),
+        ("Words.", False, True),
+    ):
+        parser = answer_parser()
+        parser.push(cut)
+        parser.finish()
+        assert (parser.called, parser.complete) == (called, complete)

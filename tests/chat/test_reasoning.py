@@ -126,3 +126,18 @@ def test_a_model_that_always_thinks_cannot_be_told_not_to() -> None:
     with pytest.raises(UnsupportedField):
         variables_for(always, "none", None)
     assert variables_for(always, "high", None) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["self", "loop", "super", "caller", "range", "__class__", "a b", "", "1", "\ud800", "é-"]
+)
+def test_what_is_no_name_of_a_variable_is_refused(name: str) -> None:
+    with pytest.raises(InvalidValue, match=r"chat_template_kwargs: .* variable") as caught:
+        variables_for(QWEN3, None, {name: 1})
+    assert caught.value.param == "chat_template_kwargs"
+
+
+def test_variables_are_bounded() -> None:
+    assert len(variables_for(QWEN3, None, {f"v{number}": 1 for number in range(64)})) == 64
+    with pytest.raises(InvalidValue, match="10000 variables are more than the 64"):
+        variables_for(QWEN3, None, {f"v{number}": 1 for number in range(10_000)})

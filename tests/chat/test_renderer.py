@@ -193,3 +193,33 @@ def test_children_end_when_the_server_is_killed(busy: bool) -> None:
         ended, _, _ = select.select([descriptor], [], [], 10)
         os.close(descriptor)
         assert ended
+
+
+HOSTILE: list[dict[str, Any]] = [
+    {"self": 1, "loop": 2, "super": 3, "caller": 4, "varargs": 5, "kwargs": 6},
+    {"__class__": 1, "__init__": {"__globals__": {}}, "": 1, "a b": 1, "context": 1, "environment": 1},
+    {"range": 1, "dict": 1, "namespace": 1, "raise_exception": 1},
+    {f"v{number}": number for number in range(10_000)},
+]
+LOOPING = (
+    "{% for m in messages %}{{ loop.index }} {{ m.role }}{% endfor %}{% block b %}{{ self.b is defined }}{% endblock %}"
+)
+
+
+def test_no_name_of_a_variable_harms_the_render_process() -> None:
+    """The border refuses most of these; the process does not rely on it."""
+
+    async def main() -> None:
+        async with running_renderer() as renderer:
+            pids = renderer.pids
+            for variables in HOSTILE:
+                assert await renderer.render(LOOPING, HELLO, variables=variables) == "1 userTrue"
+            for taken in ("messages", "tools", "eos_token"):
+                with pytest.raises(TemplateFailed, match=f"{taken} cannot be given"):
+                    await renderer.render(LOOPING, HELLO, variables={taken: []})
+            for odd in ({"\ud800": 1}, {"a": "\ud800"}, {"a": 2**70}):
+                with pytest.raises(TemplateFailed, match="cannot be given"):
+                    await renderer.render(LOOPING, HELLO, variables=odd)
+            assert renderer.pids == pids
+
+    asyncio.run(main())

@@ -175,7 +175,7 @@ def test_the_one_who_waits_takes_over_from_a_dead_one(hub: Hub, tmp_path: Path) 
 def test_a_file_size_limit_is_a_full_disk(hub: Hub, tmp_path: Path) -> None:
     limited = run(*command(tmp_path, hub, REPO, 0, "1000000"))
     assert limited.returncode == 1
-    assert limited.stderr.startswith("The disk is full at ")
+    assert limited.stderr.startswith("A file is larger than the disk at ")
     assert len(limited.stderr.splitlines()) == 1
     assert not any(tmp_path.glob("blobs/*"))
     hub.reset()

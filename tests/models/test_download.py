@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from server.errors import (
     SourceError,
     SourceNotFound,
     SourceUnreachable,
+    StorageFailed,
     StorageFull,
 )
 from server.models.files import storage_errors
@@ -299,15 +301,38 @@ def test_a_disk_that_fills_up_meanwhile(hub: Hub, model: ModelSpec, variant: Var
     assert hub.bodies("/tiny.gguf") < len(WEIGHTS) - HALF + (1 << 17)
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_every_way_of_being_full_is_one_sentence(code: int, tmp_path: Path) -> None:
-    with pytest.raises(StorageFull, match="The disk is full"), storage_errors(tmp_path):
-        raise OSError(code, "full")
+@pytest.mark.parametrize(
+    ("code", "kind", "sentence"),
+    [
+        (errno.ENOSPC, StorageFull, "The disk is full at"),
+        (errno.EDQUOT, StorageFull, "The disk is full at"),
+        (errno.EFBIG, StorageFull, "A file is larger than"),
+        (errno.EACCES, StorageFailed, "Cannot write to"),
+        (errno.EROFS, StorageFailed, "Cannot write to"),
+        (errno.ENOENT, StorageFailed, "/blob is not there"),
+        (errno.EIO, StorageFailed, "/blob cannot be read or written: Input/output error"),
+    ],
+)
+def test_the_error_says_what_the_disk_said(code: int, kind: type[SourceError], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=sentence) as caught, storage_errors(tmp_path):
+        raise OSError(code, os.strerror(code), "/blob")
+    assert type(caught.value) is kind
+
+
+def test_a_blob_that_was_deleted_is_named(hub: Hub, model: ModelSpec, variant: Variant, tmp_path: Path) -> None:
+    store = Store(tmp_path / "home", IMPATIENT)
+    settings = Settings(home=store.home, hf_endpoint=hub.url, offline=False, hf_token=None)
+    manifest = store.pull(model, variant, settings)
+    (blob,) = [path for path in (store.home / "blobs").rglob("*") if path.is_file()]
+    blob.unlink()
+    shutil.rmtree(store.home / "views", ignore_errors=True)
+    with pytest.raises(StorageFailed, match=f"{blob.name}.* is not there"):
+        store.path(manifest)
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path, hub: Hub, model: ModelSpec, variant: Variant) -> None:
     (tmp_path / "file").touch()
     store = Store(tmp_path / "file" / "home", IMPATIENT)
     settings = Settings(home=store.home, hf_endpoint=hub.url, offline=False, hf_token=None)
-    with pytest.raises(StorageFull, match="Cannot write to"):
+    with pytest.raises(StorageFailed, match="Cannot write to"):
         store.pull(model, variant, settings)

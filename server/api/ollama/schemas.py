@@ -98,6 +98,7 @@ class _Generation(BaseModel):
             grammar=self.grammar,
             logprobs=self.scored,
             reasoning_effort=self.effort,
+            limit_field="options.num_predict",
         )
 
 

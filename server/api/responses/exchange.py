@@ -1,5 +1,6 @@
 """One request of the Responses API and its answer: whole, or as a stream."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from pydantic import BaseModel
 
-from ...errors import ContextLengthExceeded, CupolaError
+from ...errors import CupolaError
 from ..conversation import Conversation, Turn
 from ..schemas.responses_answer import ResponseBody
 from ..schemas.responses_items import Item
@@ -36,18 +37,13 @@ class Exchange:
 
 async def progress(writer: Writer, turns: AsyncGenerator[Turn]) -> AsyncGenerator[Event]:
     """All events but the last one. Until the first turn is there nothing has happened."""
-    try:
-        async with aclosing(turns):
-            async for turn in turns:
-                if not writer.begun:
-                    for event in writer.begin():
-                        yield event
-                for event in writer.add(turn):
+    async with aclosing(turns):
+        async for turn in turns:
+            if not writer.begun:
+                for event in writer.begin():
                     yield event
-    except ContextLengthExceeded as error:
-        # The worker knows no API, and names the field as most do.
-        error.param = "max_output_tokens" if error.param == "max_tokens" else error.param
-        raise
+            for event in writer.add(turn):
+                yield event
 
 
 async def whole(exchange: Exchange, turns: AsyncGenerator[Turn], store: ResponseStore) -> ResponseBody:
@@ -60,7 +56,8 @@ async def whole(exchange: Exchange, turns: AsyncGenerator[Turn], store: Response
 
 
 async def stream(exchange: Exchange, turns: AsyncGenerator[Turn], store: ResponseStore) -> AsyncGenerator[bytes]:
-    """The events. The response is kept before its last event, since a client may go on from it at once."""
+    """The events. The response is kept before its last event, since a client may go on from it at once. When the
+    client leaves before, what there is is kept: it knows the id."""
     writer, frames = Writer(exchange.draft), Frames()
     try:
         async with aclosing(progress(writer, turns)) as events:
@@ -70,6 +67,11 @@ async def stream(exchange: Exchange, turns: AsyncGenerator[Turn], store: Respons
         if not writer.begun:
             raise
         writer.fail(error)
+    except (asyncio.CancelledError, GeneratorExit):  # while a turn is awaited, while an event is sent
+        if writer.begun:
+            writer.cancel()
+            exchange.keep(store, writer.response)
+        raise
     exchange.keep(store, writer.response)
     yield frames.encode(writer.end())
 

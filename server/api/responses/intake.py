@@ -38,6 +38,7 @@ def conversation_of(body: CountRequest, items: list[Item]) -> Conversation:
         cache_prompt=body.cache_prompt,
         variables=body.chat_template_kwargs or {},
         reasoning_effort=body.effort,
+        limit_field="max_output_tokens",
     )
 
 

@@ -62,7 +62,9 @@ class Writer:
         self._response.error = ResponseErrorBody.of(error)
 
     def cancel(self) -> None:
-        self._response.status = "cancelled"
+        """Say that nobody wants more of it. One that has ended stays as it is."""
+        if self._response.status in ("queued", "in_progress"):
+            self._response.status = "cancelled"
 
     def end(self) -> Event:
         """The last event: response.completed, response.incomplete or response.failed."""

@@ -3,35 +3,28 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
-from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ... import types
 from ...pool.resident import Resident
 from ..cancel import while_connected
-from ..completing import Telling, chosen, fold_all, requests_of, total
-from ..documents import event_stream
-from ..generation import Stamp, allowed_wait, batch
-from ..schemas.common import UsageBody
+from ..completing import Telling, chosen, fold_all, requests_of
+from ..documents import openai_stream
+from ..generation import Stamp, Wait, batch
+from ..schemas.common import Timings, UsageBody
 from ..schemas.completions import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
 from ..services import Collaborators
 from ..sse import EventStream, TextEvents, encode
+from ..usage import total
 
 router = APIRouter(tags=["completions"])
 
-STREAM = event_stream(
-    "The whole answer; with `stream: true` server-sent events that end with `[DONE]`.",
-    "Completion",
-    "ErrorBody",
-    named=False,
-)
 
-
-@router.post("/v1/completions", response_model=Completion, responses={200: STREAM})
+@router.post("/v1/completions", response_model=Completion, responses={200: openai_stream("Completion")})
 async def create_completion(
-    body: CompletionRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
+    body: CompletionRequest, http: Request, services: Collaborators, wait: Wait
 ) -> Response | Completion:
     """Continue one or several texts, whole or as a stream of events."""
     body.refuse_unsupported()
@@ -44,13 +37,15 @@ async def create_completion(
         await telling.prepare(resident)
         return await requests_of(body, resident, stamp.id)
 
-    stream = batch(services, body.model, allowed_wait(prefer), prepare)
+    stream = batch(services, body.model, wait, prepare)
     if body.stream:
         return EventStream(events(stamp, stream, telling, body))
     count = len(body.prompts) * body.candidates
     found = await while_connected(http.receive, fold_all(stream, telling, count))
     choices = [_choice(index, told.text, told.logprobs, told.finish) for index, told in enumerate(chosen(found, body))]
-    return completion(stamp, choices, UsageBody.of(total([told.usage for told in found], body.candidates)))
+    usage = total([told.usage for told in found], body.candidates)
+    # Prompts of a batch run partly beside each other: no time is that of all, so no pace is either.
+    return completion(stamp, choices, usage, timed=len(body.prompts) == 1)
 
 
 async def events(
@@ -66,14 +61,17 @@ async def events(
             if delta.usage:
                 usages[index] = delta.usage
             if delta.finish or (logprobs and logprobs.tokens):
-                yield encode(completion(stamp, [_choice(index, text, logprobs, delta.finish)]))
+                event = completion(stamp, [_choice(index, text, logprobs, delta.finish)])
+                if delta.usage:
+                    event.timings = Timings.of(delta.usage)
+                yield encode(event)
             elif text:
                 if index not in texts:
                     texts[index] = TextEvents(partial(_text_event, stamp, index))
                 yield texts[index].encode(text)
     if body.wants_usage:
         whole = total([usages[index] for index in sorted(usages)], body.candidates)
-        yield encode(completion(stamp, [], UsageBody.of(whole)))
+        yield encode(completion(stamp, [], whole))
 
 
 def _text_event(stamp: Stamp, index: int, text: str) -> Completion:
@@ -86,15 +84,16 @@ def _choice(
     return CompletionChoice(index=index, text=text, logprobs=logprobs, finish_reason=finish)
 
 
-def completion(stamp: Stamp, choices: list[CompletionChoice], usage: UsageBody | None = None) -> Completion:
+def completion(
+    stamp: Stamp, choices: list[CompletionChoice], usage: types.Usage | None = None, *, timed: bool = False
+) -> Completion:
     body = Completion(
-        id=stamp.id,
+        **stamp.fields,
         object="text_completion",
-        created=stamp.created,
-        model=stamp.model,
-        system_fingerprint=stamp.fingerprint,
         choices=choices,
     )
     if usage is not None:
-        body.usage = usage
+        body.usage = UsageBody.of(usage)
+        if timed:
+            body.timings = Timings.of(usage)
     return body

@@ -1,15 +1,14 @@
 """POST /v1/embeddings."""
 
 import asyncio
-from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ...runners.base import FloatRows
 from ..cancel import while_connected
-from ..generation import allowed_wait
+from ..generation import Wait
 from ..schemas.embeddings import Embeddings, EmbeddingsRequest
 from ..services import Collaborators, Services
 from ..vectors import as_base64, check_dimensions, rows_of, shortened
@@ -18,11 +17,9 @@ router = APIRouter(tags=["embeddings"])
 
 
 @router.post("/v1/embeddings", response_model=Embeddings)
-async def create_embeddings(
-    body: EmbeddingsRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
-) -> Response:
+async def create_embeddings(body: EmbeddingsRequest, http: Request, services: Collaborators, wait: Wait) -> Response:
     """A vector for each text."""
-    return await while_connected(http.receive, _answer(services, body, allowed_wait(prefer)))
+    return await while_connected(http.receive, _answer(services, body, wait))
 
 
 async def _answer(services: Services, body: EmbeddingsRequest, wait: float | None) -> Response:

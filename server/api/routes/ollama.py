@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ... import types
@@ -13,7 +13,7 @@ from ...pool.resident import Resident
 from ..cancel import while_connected
 from ..conversation import Turn
 from ..documents import lines as documented_lines
-from ..generation import Stamp, allowed_wait, deltas
+from ..generation import Stamp, Wait, deltas
 from ..ollama.answer import DIALECT, Line, Lines, encode, in_message, in_response, stream, whole
 from ..ollama.schemas import ChatRequest, GenerateRequest
 from ..services import Collaborators, Services
@@ -22,7 +22,6 @@ from ..until_full import converse_until_full, until_full, without_limit
 
 router = APIRouter(tags=["ollama"])
 
-Prefer = Annotated[str | None, Header()]
 LINES: dict[int | str, dict[str, Any]] = {
     200: documented_lines(
         "Lines of JSON, the last with `done: true`; with `stream: false` one object.",
@@ -34,10 +33,10 @@ LINES: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/api/chat", response_model=dict[str, Any], responses=LINES)
-async def chat(body: ChatRequest, http: Request, services: Collaborators, prefer: Prefer = None) -> Response | Line:
+async def chat(body: ChatRequest, http: Request, services: Collaborators, wait: Wait) -> Response | Line:
     """Continue a conversation; without messages load the model."""
     body.refuse_unsupported()
-    lines, wait = Lines(body.model, in_message), allowed_wait(prefer)
+    lines = Lines(body.model, in_message)
     if not body.messages:
         return await _load(services, body, http, lines, wait)
     conversation = body.conversation()
@@ -47,12 +46,10 @@ async def chat(body: ChatRequest, http: Request, services: Collaborators, prefer
 
 
 @router.post("/api/generate", response_model=dict[str, Any], responses=LINES)
-async def generate(
-    body: GenerateRequest, http: Request, services: Collaborators, prefer: Prefer = None
-) -> Response | Line:
+async def generate(body: GenerateRequest, http: Request, services: Collaborators, wait: Wait) -> Response | Line:
     """Answer a prompt, or with `raw` continue it; without one load the model."""
     body.refuse_unsupported()
-    lines, wait = Lines(body.model, in_response), allowed_wait(prefer)
+    lines = Lines(body.model, in_response)
     if not body.prompt:
         return await _load(services, body, http, lines, wait)
     stamp = Stamp.new("ollama", services, body.model)

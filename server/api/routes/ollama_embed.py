@@ -3,23 +3,21 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ...worker.encoding import WHOLE
 from ..cancel import while_connected
-from ..generation import allowed_wait
+from ..generation import Wait
 from ..ollama.answer import nanoseconds
 from ..ollama.models import EmbeddingsRequest, EmbedRequest
 from ..services import Collaborators, Services
 from ..vectors import check_dimensions, rows_of, shortened
 
 router = APIRouter(tags=["ollama"])
-
-Prefer = Annotated[str | None, Header()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +31,10 @@ class Vectors:
 
 
 @router.post("/api/embed", response_model=dict[str, Any])
-async def embed(body: EmbedRequest, http: Request, services: Collaborators, prefer: Prefer = None) -> Response:
+async def embed(body: EmbedRequest, http: Request, services: Collaborators, wait: Wait) -> Response:
     """A vector for each text; for no text the model is loaded."""
     limit = None if body.truncate is False else WHOLE
-    work = _vectors(services, body.model, body.inputs, limit, body.dimensions, allowed_wait(prefer))
+    work = _vectors(services, body.model, body.inputs, limit, body.dimensions, wait)
     vectors = await while_connected(http.receive, work)
     return _json(
         {
@@ -50,12 +48,10 @@ async def embed(body: EmbedRequest, http: Request, services: Collaborators, pref
 
 
 @router.post("/api/embeddings", response_model=dict[str, Any])
-async def embeddings(
-    body: EmbeddingsRequest, http: Request, services: Collaborators, prefer: Prefer = None
-) -> Response:
+async def embeddings(body: EmbeddingsRequest, http: Request, services: Collaborators, wait: Wait) -> Response:
     """The older form: one text, one vector."""
     texts = [body.prompt] if body.prompt else []
-    work = _vectors(services, body.model, texts, WHOLE, None, allowed_wait(prefer))
+    work = _vectors(services, body.model, texts, WHOLE, None, wait)
     vectors = await while_connected(http.receive, work)
     return _json({"embedding": vectors.rows[0] if vectors.rows else []})
 

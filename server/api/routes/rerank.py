@@ -1,13 +1,12 @@
 """POST /v1/rerank. Query and documents are embedded apart, and the score is the cosine of their vectors."""
 
 import secrets
-from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 
 from ..cancel import while_connected
-from ..generation import allowed_wait
+from ..generation import Wait
 from ..schemas.embeddings import EmbeddingsUsage
 from ..schemas.rerank import Document, Reranked, RerankRequest, RerankResult
 from ..services import Collaborators, Services
@@ -17,11 +16,9 @@ router = APIRouter(tags=["embeddings"])
 
 
 @router.post("/v1/rerank", response_model_exclude_none=True)
-async def rerank(
-    body: RerankRequest, http: Request, services: Collaborators, prefer: Annotated[str | None, Header()] = None
-) -> Reranked:
+async def rerank(body: RerankRequest, http: Request, services: Collaborators, wait: Wait) -> Reranked:
     """Documents sorted by how much they have to do with a query."""
-    return await while_connected(http.receive, _answer(services, body, allowed_wait(prefer)))
+    return await while_connected(http.receive, _answer(services, body, wait))
 
 
 async def _answer(services: Services, body: RerankRequest, wait: float | None) -> Reranked:

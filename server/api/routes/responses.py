@@ -2,15 +2,15 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from ...errors import InvalidValue, UnsupportedField
 from ..cancel import while_connected
 from ..converse import converse
 from ..documents import event_stream
-from ..generation import Stamp, allowed_wait
-from ..prompting import plan
+from ..generation import Stamp, Wait
+from ..prompting import count_prompt
 from ..responses.exchange import DIALECT, stream, whole
 from ..responses.intake import conversation_of, exchange_of, items_of
 from ..schemas.responses import CountRequest, ResponsesRequest
@@ -21,17 +21,15 @@ from ..sse import EventStream
 
 router = APIRouter(tags=["responses"])
 
-Prefer = Annotated[str | None, Header()]
 STREAM = event_stream("The response; with `stream: true` server-sent events, the last of which says how it ended.")
 
 
 @router.post("/v1/responses", response_model=ResponseBody, responses={200: STREAM})
 async def create_response(
-    body: ResponsesRequest, http: Request, services: Collaborators, prefer: Prefer = None
+    body: ResponsesRequest, http: Request, services: Collaborators, wait: Wait
 ) -> Response | ResponseBody:
     """Answer items: whole, as a stream of events, or in the background."""
     body.refuse_unsupported()
-    wait = allowed_wait(prefer)
     if body.background:
         services.background.admit()
     stamp = Stamp.new("resp", services, body.model)
@@ -46,20 +44,11 @@ async def create_response(
 
 
 @router.post("/v1/responses/input_tokens")
-async def count_input_tokens(
-    body: CountRequest, http: Request, services: Collaborators, prefer: Prefer = None
-) -> TokenCount:
+async def count_input_tokens(body: CountRequest, http: Request, services: Collaborators, wait: Wait) -> TokenCount:
     """How many tokens the prompt of such a request has. Loads the model, and generates nothing."""
     body.refuse_unsupported()
     conversation = conversation_of(body, items_of(services, body))
-    wait = allowed_wait(prefer)
-
-    async def count() -> TokenCount:
-        async with services.pool.lease(body.model, wait) as resident:
-            planned = await plan(services, resident, conversation)
-            return TokenCount(input_tokens=len((await resident.tokenise(planned.prompt, special=True)).tokens))
-
-    return await while_connected(http.receive, count())
+    return TokenCount(input_tokens=await while_connected(http.receive, count_prompt(services, conversation, wait)))
 
 
 @router.get("/v1/responses/{response_id}", response_model=ResponseBody)

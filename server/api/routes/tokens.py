@@ -1,12 +1,12 @@
 """POST /tokenize, /detokenize, /apply-template, /v1/chat/completions/input_tokens."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from ...errors import InvalidValue
-from ...pool.resident import Resident
 from ...worker.messages import Tokens
-from ..conversation import Conversation
-from ..prompting import plan
+from ..cancel import while_connected
+from ..generation import Wait
+from ..prompting import count_prompt, plan, prompt_tokens
 from ..schemas.chat import ChatRequest
 from ..schemas.tokens import (
     DetokenizeAnswer,
@@ -25,12 +25,16 @@ router = APIRouter(tags=["tokens"])
 
 
 @router.post("/tokenize", response_model_exclude_none=True)
-async def tokenize(body: TokenizeRequest, services: Collaborators) -> TokenizeAnswer:
+async def tokenize(body: TokenizeRequest, http: Request, services: Collaborators, wait: Wait) -> TokenizeAnswer:
     """The token ids of a text, or of a conversation as the model's template writes it."""
+    return await while_connected(http.receive, _tokenized(services, body, wait))
+
+
+async def _tokenized(services: Services, body: TokenizeRequest, wait: float | None) -> TokenizeAnswer:
     text, name = body.text, meant(services, body.model)
-    async with services.pool.lease(name, purpose="any" if text is not None else "text") as resident:
+    async with services.pool.lease(name, wait, purpose="any" if text is not None else "text") as resident:
         if text is None:
-            found = await _prompt_tokens(services, resident, body.conversation(name))
+            found = await prompt_tokens(services, resident, body.conversation(name), pieces=True)
         else:
             found = await resident.tokenise(text, special=body.parse_special, leading=body.leading, pieces=True)
         return TokenizeAnswer(
@@ -42,37 +46,38 @@ async def tokenize(body: TokenizeRequest, services: Collaborators) -> TokenizeAn
 
 
 @router.post("/detokenize")
-async def detokenize(body: DetokenizeRequest, services: Collaborators) -> DetokenizeAnswer:
+async def detokenize(body: DetokenizeRequest, http: Request, services: Collaborators, wait: Wait) -> DetokenizeAnswer:
     """The text of token ids; control tokens have none."""
-    async with services.pool.lease(meant(services, body.model), purpose="any") as resident:
-        try:
-            text = await resident.detokenise(body.tokens)
-        except InvalidValue as error:
-            raise InvalidValue(error.message, param="tokens") from None
+
+    async def work() -> str:
+        async with services.pool.lease(meant(services, body.model), wait, purpose="any") as resident:
+            return await resident.detokenise(body.tokens)
+
+    try:
+        text = await while_connected(http.receive, work())
+    except InvalidValue as error:
+        raise InvalidValue(error.message, param="tokens") from None
     return DetokenizeAnswer(prompt=text, content=text)
 
 
 @router.post("/apply-template")
-async def apply_template(body: TemplateRequest, services: Collaborators) -> TemplateAnswer:
+async def apply_template(body: TemplateRequest, http: Request, services: Collaborators, wait: Wait) -> TemplateAnswer:
     """The prompt that a conversation becomes."""
-    name = meant(services, body.model)
-    async with services.pool.lease(name) as resident:
-        planned = await plan(services, resident, body.conversation(name))
-    return TemplateAnswer(prompt=planned.prompt)
+    conversation = body.conversation(meant(services, body.model))
+
+    async def work() -> TemplateAnswer:
+        async with services.pool.lease(conversation.model, wait) as resident:
+            return TemplateAnswer(prompt=(await plan(services, resident, conversation)).prompt)
+
+    return await while_connected(http.receive, work())
 
 
 @router.post("/v1/chat/completions/input_tokens")
-async def count_input_tokens(body: ChatRequest, services: Collaborators) -> InputTokens:
+async def count_input_tokens(body: ChatRequest, http: Request, services: Collaborators, wait: Wait) -> InputTokens:
     """How many tokens a chat request has before its answer."""
     body.refuse_unsupported()
-    async with services.pool.lease(body.model) as resident:
-        found = await _prompt_tokens(services, resident, body.conversation())
-    return InputTokens(input_tokens=len(found.tokens))
-
-
-async def _prompt_tokens(services: Services, resident: Resident, conversation: Conversation) -> Tokens:
-    planned = await plan(services, resident, conversation)
-    return await resident.tokenise(planned.prompt, special=True, pieces=True)
+    count = await while_connected(http.receive, count_prompt(services, body.conversation(), wait))
+    return InputTokens(input_tokens=count)
 
 
 def _with_pieces(found: Tokens) -> list[TokenPiece]:

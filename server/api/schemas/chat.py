@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ...chat.tools.base import Tool, ToolChoice
 from ..conversation import Conversation
@@ -57,8 +57,7 @@ class ChatMessage(BaseModel):
         """The message in OpenAI's shape, with text parts joined by line ends. Absent fields are absent."""
         parts = self.content if isinstance(self.content, list) else ()
         text = "\n".join(part.text or part.refusal or "" for part in parts) if parts else self.content or ""
-        # Templates were written before OpenAI renamed the system role.
-        message: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role, "content": text}
+        message: dict[str, Any] = {"role": self.role, "content": text}
         for name in ("name", "tool_call_id", "reasoning_content"):
             if value := getattr(self, name):
                 message[name] = value
@@ -97,6 +96,13 @@ class ChatRequest(GuidedFields, GenerationRequest):
     reasoning_effort: Effort | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
+
+    @field_validator("max_completion_tokens")
+    @classmethod
+    def _one_limit(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        if limit is not None and info.data.get("max_tokens") not in (None, limit):
+            raise ValueError("max_tokens says another number; send one of them")
+        return limit
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -142,4 +148,5 @@ class ChatRequest(GuidedFields, GenerationRequest):
             cache_prompt=self.cache_prompt,
             variables=self.chat_template_kwargs or {},
             reasoning_effort=self.reasoning_effort,
+            limit_field="max_tokens" if self.max_completion_tokens is None else "max_completion_tokens",
         )

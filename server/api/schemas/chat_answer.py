@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
-from ...types import Likely, TokenLogprob, Usage
+from ...types import Likely, TokenLogprob
 from ..conversation import Call, Finish
-from .common import UsageBody
+from .common import Timings, UsageBody
 
 
 class LikelyBody(BaseModel):
@@ -82,32 +82,6 @@ class ChatChoice(BaseModel):
     message: AssistantMessage
     logprobs: LogprobsBody | None = None
     finish_reason: Finish
-
-
-class Timings(BaseModel):
-    """What llama-server adds under this name: tokens, milliseconds, and tokens per second (0 where nothing ran)."""
-
-    cache_n: int
-    prompt_n: int
-    prompt_ms: float
-    prompt_per_second: float
-    predicted_n: int
-    predicted_ms: float
-    predicted_per_second: float
-
-    @classmethod
-    def of(cls, usage: Usage) -> "Timings":
-        computed = usage.prompt_tokens - usage.cached_tokens
-        later = max(usage.completion_tokens - 1, 0)
-        return cls(
-            cache_n=usage.cached_tokens,
-            prompt_n=computed,
-            prompt_ms=usage.prompt_seconds * 1000,
-            prompt_per_second=computed / usage.prompt_seconds if usage.prompt_seconds else 0.0,
-            predicted_n=usage.completion_tokens,
-            predicted_ms=usage.decode_seconds * 1000,
-            predicted_per_second=later / usage.decode_seconds if usage.decode_seconds else 0.0,
-        )
 
 
 class ChatCompletion(BaseModel):

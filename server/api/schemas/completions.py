@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from ...errors import InvalidValue, UnsupportedField
 from ...types import FinishReason
-from .common import GenerationRequest, Text, UsageBody
+from .common import GenerationRequest, Text, Timings, UsageBody
 from .guided import GuidedFields
 
 MOST_PROMPTS = 128
@@ -132,3 +132,4 @@ class Completion(BaseModel):
     system_fingerprint: str
     choices: list[CompletionChoice]
     usage: UsageBody | None = None
+    timings: Timings | None = None

@@ -1,6 +1,6 @@
 """The ways in which models write calls of tools, one file each, and the choice between them."""
 
-from . import deepseek, functionary, generic, hermes, llama3, mistral, phi4
+from . import deepseek, functionary, generic, hermes, llama3, mistral, phi4, qwen3_coder
 from .base import ToolFormat
 
 # The first that matches counts. A template that was derived from Llama's holds Llama's marks too, so that one is late;
@@ -9,6 +9,7 @@ FORMATS: tuple[ToolFormat, ...] = (
     mistral.NAMED,
     mistral.FORMAT,
     deepseek.FORMAT,
+    qwen3_coder.FORMAT,  # its tags are also those of Hermes and Functionary
     hermes.FORMAT,
     phi4.FORMAT,
     functionary.RECIPIENTS,

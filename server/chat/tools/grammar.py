@@ -45,16 +45,21 @@ class Shape(Struct, frozen=True):
     quoted: bool = True
 
 
+def chosen(tools: Sequence[Tool], choice: ToolChoice) -> list[Tool]:
+    """The tools that may be called. Raises InvalidValue where there is none."""
+    found = [tool for tool in tools if choice.mode != "named" or tool.name == choice.name]
+    if not found:
+        raise InvalidValue("tool_choice: there is no such function in tools", param="tool_choice")
+    return found
+
+
 def forcing(shape: Shape, tools: Sequence[Tool], choice: ToolChoice) -> str:
     """A grammar for an answer that is one call, or several where `choice` allows it, and nothing else."""
-    chosen = [tool for tool in tools if choice.mode != "named" or tool.name == choice.name]
-    if not chosen:
-        raise InvalidValue("tool_choice: there is no such function in tools", param="tool_choice")
     lines = ["%llguidance {}", f"start: {'calls' if choice.parallel else 'group'}", "calls: group"]
     if choice.parallel and not shape.listed:
-        lines[-1] = f"calls: group ({_text(shape.between)} group)*"
+        lines[-1] = f"calls: group ({literal(shape.between)} group)*"
     marker = "marker_0" if shape.marker else ""
-    return "\n".join([*lines, *_group(shape, chosen, choice, marker), *_markers(shape), ""])
+    return "\n".join([*lines, *_group(shape, chosen(tools, choice), choice, marker), *_markers(shape), ""])
 
 
 def permitting(shape: Shape, layout: Layout, tools: Sequence[Tool], choice: ToolChoice) -> str:
@@ -77,7 +82,7 @@ def permitting(shape: Shape, layout: Layout, tools: Sequence[Tool], choice: Tool
     lines = ["%llguidance {}", f"TEXT: /(?s:.*)/ & ~/({'|'.join(refused)})(?s:.*)/"]
     if shape.marker:
         lines.append(f"start: group{'*' if choice.parallel else '?'} TEXT")
-        lines.append(f"head_0[lazy]: TEXT {_text(shape.marker)}")
+        lines.append(f"head_0[lazy]: TEXT {literal(shape.marker)}")
         lines += [*_group(shape, loose, choice, "head_0"), *_markers(shape)[1:], ""]
     else:
         lines += ["start: TEXT | group", *_group(shape, loose, choice, ""), ""]
@@ -118,19 +123,21 @@ def with_tokens(source: str, token: Callable[[str], int | None]) -> str:
 def _group(shape: Shape, tools: Sequence[Tool], choice: ToolChoice, head: str) -> list[str]:
     """The rules of what stands between a marker and its end."""
     call = " | ".join(f"call_{number}" for number in range(len(tools)))
-    more = f"({_text(shape.between)} call)*" if shape.listed and choice.parallel else ""
+    more = f"({literal(shape.between)} call)*" if shape.listed and choice.parallel else ""
     end = "marker_1" if shape.end else ""
-    parts = [head, _text(shape.opening), "call", more, _text(shape.closing), end]
+    parts = [head, literal(shape.opening), "call", more, literal(shape.closing), end]
     lines = [f"group: {' '.join(part for part in parts if part)}", f"call: {call}"]
     for number, tool in enumerate(tools):
         name = json.dumps(tool.name, ensure_ascii=False)[1:-1] if shape.quoted else tool.name
-        begin = _text(shape.begin + name + shape.middle)
-        lines.append(f"call_{number}: {begin} %json {json.dumps(_schema(tool))} {_text(shape.close)}".rstrip())
+        begin = literal(shape.begin + name + shape.middle)
+        lines.append(f"call_{number}: {begin} %json {json.dumps(_schema(tool))} {literal(shape.close)}".rstrip())
     return lines
 
 
 def _markers(shape: Shape) -> list[str]:
-    return [f"marker_{number}: {_text(text)}" if text else "" for number, text in enumerate((shape.marker, shape.end))]
+    return [
+        f"marker_{number}: {literal(text)}" if text else "" for number, text in enumerate((shape.marker, shape.end))
+    ]
 
 
 def _schema(tool: Tool) -> dict[str, Any]:
@@ -142,7 +149,7 @@ def _schema(tool: Tool) -> dict[str, Any]:
     return ready
 
 
-def _text(text: str) -> str:
+def literal(text: str) -> str:
     """A text as Lark writes it, which is as JSON does; nothing for none."""
     return json.dumps(text) if text else ""
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from ..events import CallArguments, CallBegun, ChatEvent, Text
+from ..events import CallBegun
 from ..markers import without_start
+from ..reading import Reading
 from .base import NewId
 from .json_stream import CallObject, Value
 
@@ -41,17 +42,14 @@ class Layout(Struct, frozen=True):
     prelude: str = ""
 
 
-class CallReader:
-    """One answer. Each state is a method that reads `_held` and says whether another step may follow at once."""
+class CallReader(Reading):
+    """One answer."""
 
     def __init__(self, layout: Layout, names: Sequence[str], new_id: NewId) -> None:
+        super().__init__(self._prelude)
         self._layout = layout
         self._names = frozenset(names)
         self._new_id = new_id
-        self._state = self._prelude
-        self._held = ""  # not read yet
-        self._final = False
-        self._events: list[ChatEvent] = []
         self._index = -1
         self._opening = Opening("")
         self._lead = ""  # the opening of the present attempt, text after all if no call follows
@@ -64,17 +62,6 @@ class CallReader:
         self._reread = 0
         self._beside = False  # a call has just ended
         self._end = ""  # its end marker, if that may still come
-
-    def push(self, text: str) -> list[ChatEvent]:
-        self._held += text
-        while self._state():
-            pass
-        events, self._events = self._events, []
-        return events
-
-    def finish(self) -> list[ChatEvent]:
-        self._final = True
-        return self.push("")
 
     def _prelude(self) -> bool:
         prelude = self._layout.prelude
@@ -187,13 +174,13 @@ class CallReader:
         if call.state == "open" and self._final:
             call.flush()
         if self._accepted:
-            self._argue(call.take())
+            self._argue(self._index, call.take())
         if call.state == "open" and not self._final:
             return False
         if not self._accepted:
             return self._refuse()
         if call.state == "done":
-            self._argue("" if call.begun else "{}")
+            self._argue(self._index, "" if call.begun else "{}")
             if self._listed:
                 self._state = self._items
             else:
@@ -220,7 +207,7 @@ class CallReader:
 
     def _in_arguments(self) -> bool:
         value = self._arguments
-        self._argue(self._take(value.feed(self._held)))
+        self._argue(self._index, self._take(value.feed(self._held)))
         if value.state == "open":
             return False
         if value.state == "done":
@@ -234,10 +221,10 @@ class CallReader:
         end = self._opening.end
         at = self._held.find(end) if end else -1
         if at >= 0:
-            self._argue(self._take(at))
+            self._argue(self._index, self._take(at))
             self._close()
             return True
-        self._argue(self._take(len(self._held if self._final else without_start(self._held, [end]))))
+        self._argue(self._index, self._take(len(self._held if self._final else without_start(self._held, [end]))))
         return False
 
     def _take(self, length: int) -> str:
@@ -271,11 +258,3 @@ class CallReader:
         """The call, or the list of them, is over."""
         self._end, self._beside, self._accepted = self._opening.end, True, False
         self._state = self._beginning if self._opening == self._layout.bare else self._text
-
-    def _say(self, text: str) -> None:
-        if text:
-            self._events.append(Text(text))
-
-    def _argue(self, text: str) -> None:
-        if text:
-            self._events.append(CallArguments(self._index, text))
