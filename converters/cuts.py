@@ -30,3 +30,5 @@ PATTERNS: dict[str, tuple[str, ...]] = {
 }
 # Those that take a word that is a token whole, without merges, and that want the model's leading token by default.
 WHOLE_WORDS = frozenset({"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "tekken"})
+# Those whose tokenizers compose characters first (NFC), which llama.cpp does not: "e" and an accent is an accented e.
+COMPOSED = frozenset({"qwen2", "deepseek-r1-qwen"})

@@ -16,7 +16,7 @@ import onnx
 from server.errors import InvalidValue
 from server.models.encoder_folder import GRAPH, small_files
 
-from . import encoder_config, safetensors_file
+from . import encoder_config, manifest, safetensors_file, tensor_types
 from .appearing import appearing
 from .encoder_graph import EncoderGraph
 from .weights import WeightFile
@@ -42,15 +42,19 @@ def convert(source: Path, folder: Path, report: Report = lambda *_: None) -> Out
     config = encoder_config.read(source / "config.json")
     tensors = safetensors_file.read(source / WEIGHTS)
     copied = small_files(source)
+    work = manifest.Work("encoder-to-onnx", {}, libraries=("onnx", "numpy"))
+    work.read(source)
     with appearing(folder) as partial:
         report(0.0, "weights")
         data = partial / f"{GRAPH}.data"
         with data.open("wb") as file:
             graph = EncoderGraph(config, tensors, WeightFile(data, file))
             model = graph.build(source.name)
+        types = tensor_types.of_graph(model)
         onnx.save_model(model, str(partial / GRAPH))
         for name in copied:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, partial / name)
+        manifest.write(partial, work, tensor_types=types)
     report(1.0, "done")
     return Outcome(folder, graph.matrices)

@@ -15,7 +15,7 @@ import onnx
 from server.errors import InvalidValue
 from server.models import gguf as reader
 
-from . import genai_folder
+from . import genai_folder, manifest, tensor_types
 from .appearing import appearing
 from .architectures import describe
 from .assembly import Assembly, Report
@@ -40,17 +40,22 @@ def convert(source: Path, folder: Path, precision: Precision = "exact", report: 
     """
     if precision not in get_args(Precision):
         raise InvalidValue(f"There is no precision {precision!r}. Known: {', '.join(get_args(Precision))}.")
+    work = manifest.Work("gguf-to-onnx", {"precision": precision}, libraries=("onnx", "numpy"))
+    work.read(source)
     found = reader.read(source)
     decoder = describe(found)
     tensors = Tensors(found, decoder)
+    parameters = sum(prod(info.shape) for info in found.tensors.values())
     with appearing(folder) as partial:
         report(0.0, "tokenizer")
         genai_folder.write(partial, found, decoder)
         with (partial / "model.onnx.data").open("wb") as data:
             assembly = Assembly(tensors, decoder, precision, WeightFile(partial / "model.onnx.data", data), report)
             assembly.run()
-        onnx.save_model(assembly.model(source.stem), str(partial / "model.onnx"))
+        model = assembly.model(source.stem)
+        types = tensor_types.of_graph(model)
+        onnx.save_model(model, str(partial / "model.onnx"))
+        manifest.write(partial, work, tensor_types=types, parameters=parameters)
     report(1.0, "done")
     size = sum(file.stat().st_size for file in folder.iterdir())
-    parameters = sum(prod(info.shape) for info in found.tensors.values())
     return Outcome(folder, parameters, size, tuple(assembly.rounded), decoder.notes)

@@ -1,6 +1,7 @@
 """Writing the record of an artifact (`server.models.lineage`): last, once its files are as they will stay."""
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,12 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
+from server.errors import InvalidValue
 from server.models import gguf
-from server.models.lineage import RECORD, Record, RecordedFile, Scalar, Step, now, read_record
+from server.models.files import write_atomically
+from server.models.lineage import RECORD, Record, Scalar, Step, StoredFile, now, read_record
+from server.models.quality import Quality
 
 # What decides the answers; tokenizer files too, since other tokens are other answers.
 DECISIVE = (".gguf", ".onnx", ".data", ".safetensors", ".jinja", ".onnx_adapter")
 CONFIGS = {"generation_config.json", "genai_config.json", "tokenizer.json", "tokenizer_config.json", "config.json"}
+_LICENCE = re.compile(r"^license: *[\"']?([\w.+-]+)", re.MULTILINE)  # in the front matter of the hub's model cards
+_CARD = 10_000  # characters of it that are looked at
 
 
 @dataclass
@@ -39,9 +45,10 @@ class Work:
             self.before += record.steps
             self.base_model = self.base_model or record.base_model
             self.licence = record.licence if self.licence == "unknown" else self.licence
-        elif source.suffix == ".gguf":
-            name = gguf.read(source).metadata.get("general.name")
-            self.base_model = self.base_model or (name if isinstance(name, str) else source.stem)
+        else:
+            name, licence = _stated(source)
+            self.base_model = self.base_model or name
+            self.licence = licence if self.licence == "unknown" else self.licence
         self.inputs[source.name] = record.digest if record is not None else digest(recorded(source))
 
     def step(self) -> Step:
@@ -69,11 +76,19 @@ def write(folder: Path, work: Work, *, tensor_types: dict[str, int], parameters:
         digest=digest(files),
         **now(),
     )
-    (folder / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    write_atomically(folder / RECORD, record.model_dump_json(indent=1))
     return record
 
 
-def recorded(source: Path) -> tuple[RecordedFile, ...]:
+def add_quality(folder: Path, quality: Quality) -> None:
+    """Say in the record of a finished folder how good it turned out. Raises InvalidValue where there is no record."""
+    record = read_record(folder)
+    if record is None:
+        raise InvalidValue(f"{folder} has no {RECORD}, so no quality can be recorded there.")
+    write_atomically(folder / RECORD, record.model_copy(update={"quality": quality}).model_dump_json(indent=1))
+
+
+def recorded(source: Path) -> tuple[StoredFile, ...]:
     """Every file of an artifact with its hash, by name; a single file is an artifact of one."""
     if source.is_file():
         return (_recorded(source, source.name),)
@@ -81,7 +96,7 @@ def recorded(source: Path) -> tuple[RecordedFile, ...]:
     return tuple(_recorded(path, path.relative_to(source).as_posix()) for path in paths)
 
 
-def digest(files: tuple[RecordedFile, ...]) -> str:
+def digest(files: tuple[StoredFile, ...]) -> str:
     """Identifies weights, template and generation config; a README or another name for a folder changes nothing."""
     lines = sorted(f"{file.sha256} {file.name}\n" for file in files if _decisive(file.name))
     return sha256("".join(lines).encode()).hexdigest()
@@ -103,13 +118,25 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def _stated(source: Path) -> tuple[str, str]:
+    """The name and the licence that a model without a record states itself: a GGUF file, or a folder's model card."""
+    if source.suffix == ".gguf":
+        stated = gguf.read(source).metadata
+        name, licence = stated.get("general.name"), stated.get("general.license")
+        return str(name or source.stem), str(licence or "unknown")
+    card = source / "README.md"
+    head = card.read_text(encoding="utf-8", errors="replace")[:_CARD] if card.is_file() else ""
+    found = _LICENCE.search(head) if head.startswith("---") else None
+    return source.resolve().name, found[1] if found else "unknown"
+
+
 def _decisive(name: str) -> bool:
     return name.endswith(DECISIVE) or name.rpartition("/")[2] in CONFIGS
 
 
-def _recorded(path: Path, name: str) -> RecordedFile:
+def _recorded(path: Path, name: str) -> StoredFile:
     with path.open("rb") as file:
-        return RecordedFile(name=name, size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+        return StoredFile(name=name, size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _versions(distributions: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -38,11 +38,12 @@ class _Entry(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Safetensors:
-    """An open file: names to entries, and its bytes mapped."""
+    """A file whose header is read. Tensors are mapped when they are asked for: no more than one fills memory."""
 
     path: Path
     entries: dict[str, _Entry]
-    data: npt.NDArray[np.uint8]
+    start: int  # of the tensors' bytes in the file
+    size: int  # of them all
 
     def floats(self, name: str, *shape: int) -> Floats:
         """A tensor of this shape as float32. Raises InvalidValue where there is none."""
@@ -55,9 +56,12 @@ class Safetensors:
         if kind is None:
             raise InvalidValue(f"{self.path.name}: {name} is {entry.dtype}; weights are {', '.join(_KINDS)}.")
         start, end = entry.data_offsets
-        if not start <= end <= len(self.data) or end - start != prod(shape) * np.dtype(kind).itemsize:
+        if not start <= end <= self.size or end - start != prod(shape) * np.dtype(kind).itemsize:
             raise InvalidValue(f"{self.path.name}: {name} does not lie in the file as its header says.")
-        values = self.data[start:end].view(np.dtype(kind).newbyteorder("<")).reshape(shape)
+        if start == end:
+            return np.empty(shape, np.float32)
+        stored = np.dtype(kind).newbyteorder("<")
+        values = np.asarray(np.memmap(self.path, stored, "r", self.start + start, shape))
         if entry.dtype == "BF16":
             return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
         return values.astype(np.float32)
@@ -74,7 +78,8 @@ def read(path: Path) -> Safetensors:
         if isinstance(header, dict):
             header.pop("__metadata__", None)
         entries = msgspec.convert(header, dict[str, _Entry])
-        data = np.memmap(path, np.uint8, "r")[_LENGTH.size + length :]
+        start = _LENGTH.size + length
+        size = path.stat().st_size - start
     except (OSError, ValueError, RecursionError, struct.error, msgspec.ValidationError) as error:
         raise InvalidValue(f"{path.name} is no safetensors file: {str(error)[:200]}.") from None
-    return Safetensors(path, entries, data)
+    return Safetensors(path, entries, start, size)

@@ -1,7 +1,8 @@
 """`tokenizer.json` rebuilt from the vocabulary of a GGUF file, for the `tokenizers` library.
 
 Two kinds: byte-level BPE (`gpt2`: merges are in the file, text is cut by the patterns of `cuts`) and SentencePiece BPE
-(`llama`: merges follow from the pieces and their scores). Tests compare with the tokenizer of llama.cpp itself.
+(`llama`: merges follow from the pieces and their scores). Tests compare with the models' own tokenizers, and with
+that of llama.cpp, which is another in places; docs/converters.md counts them.
 """
 
 import re
@@ -15,7 +16,7 @@ from server.errors import InvalidValue
 from server.models.gguf import Gguf
 from server.models.tokenizer import BYTES_OF
 
-from .cuts import PATTERNS, WHOLE_WORDS
+from .cuts import COMPOSED, PATTERNS, WHOLE_WORDS
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 SPACE = "\u2581"
@@ -175,7 +176,8 @@ def _byte_level(vocabulary: Vocabulary) -> dict[str, Any]:
     # A byte without a token is left out; what stood around it must not be merged then.
     gaps = [_split(f"[{re.escape(lacking)}]")] if lacking else []
     pre = {"type": "Sequence", "pretokenizers": [*map(_split, PATTERNS[vocabulary.cut]), bytes_only, *gaps]}
-    return {"normalizer": None, "pre_tokenizer": pre, "decoder": bytes_only, "model": model}
+    normalizer = {"type": "NFC"} if vocabulary.cut in COMPOSED else None
+    return {"normalizer": normalizer, "pre_tokenizer": pre, "decoder": bytes_only, "model": model}
 
 
 def _split(pattern: str) -> dict[str, Any]:

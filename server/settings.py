@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     stored_responses: Annotated[int, Field(ge=1, description="responses kept for later requests; the oldest go")] = 1000
     stored_response_bytes: Annotated[int, Field(ge=1024, description="most bytes of JSON that those may take")] = 2**26
     background_responses: Annotated[int, Field(ge=1, description="background responses made at once")] = 64
+    require_signature: Path | None = Field(
+        default=None, description="public key (PEM); a model that is not signed with its private key is not loaded"
+    )
     load_timeout: Annotated[float, Field(gt=0, description="seconds a model may take to load")] = 600.0
     template_seconds: Annotated[float, Field(gt=0, description="deadline of one chat template")] = 1.2
     shutdown_seconds: Annotated[int, Field(ge=0, description="grace for running streams at shutdown")] = 30

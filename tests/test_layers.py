@@ -23,9 +23,9 @@ LAYERS = (
 )
 # Each native library has its one file, and in the converters one more.
 DOORS = {
-    "llama_cpp": {"server/runners/llama/library.py", "converters/gguf_to_gguf.py"},
+    "llama_cpp": {"server/runners/llama/library.py", "converters/quantize.py"},
     "onnxruntime": {"server/runners/onnx/session.py"},
-    "onnxruntime_genai": {"server/runners/genai.py"},
+    "onnxruntime_genai": {"server/runners/genai.py", "converters/hf_to_onnx.py"},
 }
 NEVER = {"pickle", "diskcache"}
 NEVER_IN_SERVER = NEVER | {"torch", "transformers", "onnx", "converters", "scripts"}

@@ -7,6 +7,7 @@ from server.errors import InvalidValue
 from server.models.gguf import Gguf
 
 from ..decoder import Decoder
+from ..hf_layout import Layout
 
 
 def known_architectures() -> list[str]:
@@ -20,3 +21,9 @@ def describe(gguf: Gguf) -> Decoder:
         raise InvalidValue(f"{gguf.path.name} has the architecture {gguf.architecture[:60]!r}. Known: {known}.")
     decoder: Decoder = import_module(f".{gguf.architecture}", __package__).describe(gguf)
     return decoder
+
+
+def layout_of(gguf: Gguf) -> Layout:
+    """How Hugging Face names what a file holds, whose architecture is known."""
+    layout: Layout = import_module(f".{gguf.architecture}", __package__).LAYOUT
+    return layout

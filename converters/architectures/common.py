@@ -104,7 +104,8 @@ def factors(gguf: Gguf, name: str, count: int) -> npt.NDArray[np.float64]:
 
 
 def window(gguf: Gguf) -> int:
-    """Positions that a layer with a sliding window attends to; -1 where the file names no window."""
-    if gguf.get("attention.sliding_window") is None:
+    """Positions that a layer with a sliding window attends to; -1 where the file names none, or 0 (Phi-4)."""
+    stated = gguf.get("attention.sliding_window")
+    if stated is None or (isinstance(stated, int) and stated == 0):
         return -1
     return positive(gguf, "attention.sliding_window")

@@ -4,12 +4,14 @@ The GGUF writer has added 1 to the norm weights already. See https://arxiv.org/a
 """
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
 from server.models.gguf import Gguf
 
 from ..decoder import Decoder, Rope
+from ..hf_layout import Layout
 from . import common
 
 PATTERN = 6  # every sixth layer sees everything
@@ -44,3 +46,30 @@ def _sliding(gguf: Gguf, layers: int) -> list[bool]:
         return [bool(slide) for slide in found]
     every = common.positive(gguf, "attention.sliding_window_pattern", PATTERN)
     return [(layer + 1) % every != 0 for layer in range(layers)]
+
+
+def _config(decoder: Decoder, gguf: Gguf) -> dict[str, Any]:
+    slides = [window != -1 for window in decoder.windows]
+    return {
+        "layer_types": ["sliding_attention" if slide else "full_attention" for slide in slides],
+        # transformers wants a number even where no layer has one
+        "sliding_window": next((window for window in decoder.windows if window != -1), decoder.context),
+        "rope_local_base_freq": common.fraction(gguf, "rope.freq_base_swa", 10_000.0, least=1.0),
+        "query_pre_attn_scalar": round(decoder.score_scale**-2),
+        "hidden_activation": "gelu_pytorch_tanh",
+        "attention_bias": False,
+        "final_logit_softcapping": decoder.final_softcap or None,
+    }
+
+
+LAYOUT = Layout(
+    "gemma3_text",
+    "Gemma3ForCausalLM",
+    layer={
+        "ffn_norm": "pre_feedforward_layernorm",
+        "post_attention_norm": "post_attention_layernorm",
+        "post_ffw_norm": "post_feedforward_layernorm",
+    },
+    config=_config,
+    norm_offset=1.0,
+)

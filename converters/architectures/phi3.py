@@ -4,14 +4,16 @@ With factors for short and long contexts ("longrope", https://arxiv.org/abs/2402
 the context ends where they do.
 """
 
-from math import log, sqrt
+from math import isclose, log, sqrt
+from typing import Any
 
 from server.models.gguf import Gguf
 
 from ..decoder import Decoder, Rope
+from ..hf_layout import Layout
 from . import common
 
-SHORT = "rope_factors_short.weight"
+SHORT, LONG = "rope_factors_short.weight", "rope_factors_long.weight"
 
 
 def describe(gguf: Gguf) -> Decoder:
@@ -36,3 +38,31 @@ def _scale(gguf: Gguf, original: int) -> float:
     """What sine and cosine are multiplied by in a context beyond the original one (section 3.3 of the paper)."""
     stretch = common.positive(gguf, "context_length") / original
     return sqrt(1 + log(stretch) / log(original)) if stretch > 1 and original > 1 else 1.0
+
+
+def _config(decoder: Decoder, gguf: Gguf) -> dict[str, Any]:
+    rotated = len(decoder.ropes[0].frequencies)
+    window = common.window(gguf)
+    config: dict[str, Any] = {
+        "partial_rotary_factor": 2 * rotated / decoder.head_size,
+        "sliding_window": None if window == -1 else window,
+        "attention_bias": False,
+        "pad_token_id": gguf.metadata.get("tokenizer.ggml.padding_token_id"),
+    }
+    if SHORT in gguf.tensors and LONG in gguf.tensors:
+        original = common.positive(gguf, "rope.scaling.original_context_length", decoder.context)
+        config["original_max_position_embeddings"] = original
+        short, long = (common.factors(gguf, name, rotated).tolist() for name in (SHORT, LONG))
+        scaling = {"type": "longrope", "short_factor": short, "long_factor": long}
+        if not isclose(decoder.ropes[0].scale, _scale(gguf, original), rel_tol=1e-6):
+            scaling["attention_factor"] = decoder.ropes[0].scale
+        config["rope_scaling"] = scaling
+    return config
+
+
+LAYOUT = Layout(
+    "phi3",
+    "Phi3ForCausalLM",
+    layer={"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"},
+    config=_config,
+)

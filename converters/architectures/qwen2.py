@@ -3,7 +3,10 @@
 from server.models.gguf import Gguf
 
 from ..decoder import Decoder
+from ..hf_layout import Layout
 from . import common
+
+LAYOUT = Layout("qwen2", "Qwen2ForCausalLM")
 
 
 def describe(gguf: Gguf) -> Decoder:

@@ -22,6 +22,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Make a folder for ONNX Runtime. exact keeps every number that 8 bits can hold; int4 is lossy."""
+    from .. import manifest
     from ..assessment import assess
     from ..gguf_to_onnx import convert
 
@@ -29,6 +30,8 @@ def command(
         outcome = convert(source, target, precision, reporter.step)  # type: ignore[arg-type]  # the converter checks
         reporter.step(0.0, "quality", "measuring")
         found = assess("onnx", target, source) if quality else None
+        if found is not None:
+            manifest.add_quality(target, found)
         line = Line(
             phase=last_phase(found),
             fraction=1.0,

@@ -6,7 +6,7 @@ import typer
 
 from .. import __version__
 from ..errors import CupolaError
-from . import doctor, models, ps, pull, run, serve, tune
+from . import bom, convert, doctor, models, ps, pull, run, serve, sign, tune
 
 app = typer.Typer(
     name="cupola",
@@ -35,6 +35,9 @@ models.register(app)
 ps.register(app)
 doctor.register(app)
 tune.register(app)
+convert.register(app)
+bom.register(app)
+sign.register(app)
 
 
 def main() -> None:

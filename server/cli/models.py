@@ -16,7 +16,7 @@ from . import details
 from .choosing import Name, described, open_chooser
 from .progress import megabytes
 
-_PULLED = {"created", "commit", "files", "derivation", "quality"}
+_PULLED = {"created", "commit", "files", "derivation", "quality", "record"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -95,11 +95,12 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
 def _details(store: Store, model: ModelSpec, variant: Variant) -> dict[str, Any]:
     manifest = store.manifest(model, variant)
+    pulled = manifest.model_dump(mode="json", include=_PULLED, exclude_none=True) if manifest else {}
     return {
         "id": model.variant_id(variant),
         **variant.model_dump(mode="json", exclude={"name"}, exclude_none=True),
         "verified": variant.verified,
-        "pulled": manifest.model_dump(mode="json", include=_PULLED, exclude_none=True) if manifest else None,
+        "pulled": pulled | {"digest": manifest.digest} if manifest else None,
     } | ({"path": str(store.path(manifest))} if manifest and manifest.files else {})
 
 
@@ -132,12 +133,12 @@ def add(
     """Register a model of your own in the models.yaml of $CUPOLA_HOME."""
     settings = load_settings()
     model = describe(source, name, file, context, licence)
-    _refuse_taken(Registry.load(settings.overlay), model.name)
+    refuse_taken(Registry.load(settings.overlay), model.name)
     add_model(settings.overlay, model)
     typer.echo(f"Added {model.name} to {settings.overlay}. Next: cupola pull {model.name}")
 
 
-def _refuse_taken(registry: Registry, name: str) -> None:
+def refuse_taken(registry: Registry, name: str) -> None:
     """A name of one's own must not take over another model by accident; who means to, writes models.yaml himself."""
     if name in {known for model in registry.models for known in (model.name, *registry.aliases(model))}:
-        raise InvalidValue(f"'{name}' is the name or alias of a known model; choose another one with --name.")
+        raise InvalidValue(f"'{name}' is the name or alias of a known model; choose another one.")

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,9 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on (a loopback address).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")] = None,
+    require_signature: Annotated[
+        Path | None, typer.Option(metavar="PUBLIC_KEY", help="Load signed models only; see cupola sign.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Serve the OpenAI API on this device."""
@@ -34,8 +38,8 @@ def serve(
     from ..api.limits import MAX_HEADER_BYTES
     from ..app import create_app, require_known
 
-    settings = load_settings(host=host, port=port, log_level=log_level)
-    require_loopback(settings.host)
+    settings = load_settings(host=host, port=port, log_level=log_level, require_signature=require_signature)
+    require_startable(settings)
     names = require_known(settings, tuple(preload or ()))
     logs.configure(settings.log_level)
     listening = listen(settings)
@@ -53,6 +57,15 @@ def serve(
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def require_startable(settings: Settings) -> None:
+    """What has to hold before anything is opened. Raises ConfigError."""
+    from ..models.signing import require_key
+
+    require_loopback(settings.host)
+    if settings.require_signature is not None:
+        require_key(settings.require_signature)
 
 
 def require_loopback(host: str) -> None:

@@ -97,8 +97,8 @@ def _entry(name: str, source: Source, files: str, context_length: int | None, li
     single = files.lower().endswith(".gguf")
     if not single and not files.endswith("*"):
         raise InvalidValue(f"'{files}' is neither a GGUF file nor a folder; Cupola loads GGUF and ONNX Runtime GenAI.")
-    found = _QUANTIZATION.search(files.rpartition("/")[2] if single else files)
-    quantization = found[1] if found else "unknown"
+    found = _QUANTIZATION.findall(files.rpartition("/")[2] if single else files)
+    quantization = found[-1] if found else "unknown"  # a name may tell the type it was made of, too
     form: Format = "gguf" if single else "onnx"
     variant = Variant(name=_slug(f"{form}-{quantization}"), format=form, quantization=quantization, source=source)
     return ModelSpec(

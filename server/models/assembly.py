@@ -12,7 +12,7 @@ from ..errors import HashMismatch, SourceError, SourceNotFound
 from .download import Download, verified
 from .files import BLOCK, publish, require_space, sync
 from .journal import JoinEntry, Journal
-from .manifest import StoredFile
+from .lineage import StoredFile
 from .progress import Progress, Report
 from .sources.base import Part, RemoteFile
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import ConversionFailed
 from ..settings import child_environment
+from .lineage import RECORD, Record, read_record
 from .manifest import Manifest
 from .progress import Phase, Progress, Report, ignore
 from .quality import Quality
@@ -42,13 +43,17 @@ class Line(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a converter made: files by their names in the artifact, and how they differ from the origin."""
+    """What a converter made: files by their names in the artifact, and how they differ from the origin.
+
+    The record is no file of it: it has a date, and the same conversion makes the same artifact.
+    """
 
     files: tuple[tuple[str, Path], ...]
     rounded: int
     tensors: int
     notes: tuple[str, ...]
     quality: Quality | None
+    record: Record | None
 
 
 def make(source: DerivedSource, origin: Path, target: Path, base: Manifest, report: Report) -> Made:
@@ -58,20 +63,21 @@ def make(source: DerivedSource, origin: Path, target: Path, base: Manifest, repo
     """
     label = f"{base.model}@{base.variant}"
     arguments = [source.converter, str(origin), str(target), "--precision", source.precision]
-    last = _run(arguments, f"{label} cannot be converted by {source.converter}", label, base.size, report)
-    files = tuple((path.relative_to(target).as_posix(), path) for path in sorted(target.rglob("*")) if path.is_file())
-    return Made(files, last.rounded, last.tensors, last.notes, last.quality)
+    last = run(arguments, f"{label} cannot be converted by {source.converter}", label, base.size, report)
+    paths = [path for path in sorted(target.rglob("*")) if path.is_file() and path != target / RECORD]
+    files = tuple((path.relative_to(target).as_posix(), path) for path in paths)
+    return Made(files, last.rounded, last.tensors, last.notes, last.quality, read_record(target))
 
 
 def measure_quality(backend: str, artifact: Path, source: Path, device: str) -> Quality:
     """How close an artifact on an engine is to a float32 forward of its source. Raises ConversionFailed."""
     arguments = ["quality", backend, str(artifact), str(source), "--device", device]
-    last = _run(arguments, f"The quality of {artifact.name} cannot be measured", artifact.name, 1, ignore)
+    last = run(arguments, f"The quality of {artifact.name} cannot be measured", artifact.name, 1, ignore)
     assert last.quality is not None
     return last.quality
 
 
-def _run(arguments: list[str], complaint: str, label: str, size: int, report: Report) -> Line:
+def run(arguments: list[str], complaint: str, label: str, size: int, report: Report) -> Line:
     """The last line of a converter that ended well; it is killed when we leave early."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "converters", *arguments, "--json"],

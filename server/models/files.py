@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -122,6 +122,15 @@ def delete_tree(folder: Path) -> None:
             delete(path)
     if folder.is_dir():
         folder.rmdir()
+
+
+def tree_size(folder: Path) -> int:
+    """Bytes below a folder whose files may vanish meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
 
 
 def place(blob: Path, name: Path) -> None:

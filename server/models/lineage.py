@@ -4,6 +4,7 @@
 `cupola bom` exports it. A folder without one came from somewhere else.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,8 +41,8 @@ class Step(_Record):
     """Bytes of the process, at most."""
 
 
-class RecordedFile(_Record):
-    """One file of the artifact."""
+class StoredFile(_Record):
+    """One file of an artifact; in the store its bytes are the blob of this hash."""
 
     name: InnerPath
     size: int
@@ -59,7 +60,7 @@ class Record(_Record):
     """How many tensors are stored in which type, counted in the files."""
     steps: tuple[Step, ...] = ()
     """From the first to the one that wrote these files."""
-    files: tuple[RecordedFile, ...] = ()
+    files: tuple[StoredFile, ...] = ()
     digest: Sha256
     """Of weights, chat template and generation config: what decides the answers."""
     quality: Quality | None = None
@@ -85,6 +86,13 @@ def read_record(folder: Path) -> Record | None:
         raise InvalidValue(f"{path} cannot be read: {error.strerror}.") from None
     except ValidationError as error:
         raise InvalidValue(f"{path} is damaged: {error.errors()[0]['msg']}.") from None
+
+
+def of_files(record: Record | None, files: Iterable[StoredFile]) -> Record | None:
+    """A record, if it is of these very files: one that stood beside other bytes says nothing of them."""
+    known = {file.name: file.sha256 for file in record.files} if record is not None else {}
+    mine = all(known.get(file.name) == file.sha256 for file in files if not file.name.endswith(".sig"))
+    return record if mine else None
 
 
 def now() -> dict[str, datetime | str]:

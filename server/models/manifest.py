@@ -2,22 +2,14 @@
 
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
+from .lineage import Record, StoredFile
 from .quality import Quality
-from .spec import Format, InnerPath, ModelSpec, Name, Sha256, Source, Variant
-
-
-class StoredFile(BaseModel):
-    """One file of an artifact; its bytes are the blob of this hash."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer Cupola may have written more
-
-    name: InnerPath
-    size: int
-    sha256: Sha256
+from .spec import Format, ModelSpec, Name, Sha256, Source, Variant
 
 
 class Derivation(BaseModel):
@@ -53,6 +45,8 @@ class Manifest(BaseModel):
     derivation: Derivation | None = None
     quality: Quality | None = None
     """Against the origin, measured when it was made; None for what was pulled."""
+    record: Record | None = None
+    """How it came to be, as whoever made it wrote beside it; None where nobody did."""
     created: datetime
     cupola_version: str
 
@@ -75,6 +69,7 @@ def make_manifest(
     commit: str | None = None,
     derivation: Derivation | None = None,
     quality: Quality | None = None,
+    record: Record | None = None,
 ) -> Manifest:
     """The record of a pull that just ended."""
     return Manifest(
@@ -88,6 +83,16 @@ def make_manifest(
         files=files,
         derivation=derivation,
         quality=quality,
+        record=record,
         created=datetime.now(UTC),
         cupola_version=__version__,
     )
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """A manifest; one that cannot be read counts as absent, and the next pull writes it again."""
+    try:
+        found = Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return found if (found.model, found.variant) == (path.parent.name, path.stem) else None

@@ -9,21 +9,30 @@ Any number of processes may use a store at once.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
-from ..errors import HashMismatch, StorageFull
+from ..errors import HashMismatch, StorageFailed
 from ..settings import Settings
 from .assembly import Assembly, as_promised
 from .conversion import make
 from .download import Download, verified
-from .files import delete, delete_tree, place, private_folder, publish, storage_errors, write_atomically
+from .files import (
+    delete,
+    delete_tree,
+    place,
+    private_folder,
+    publish,
+    storage_errors,
+    tree_size,
+    write_atomically,
+)
 from .journal import Journal
-from .manifest import Derivation, Manifest, StoredFile, make_manifest
+from .lineage import StoredFile, of_files
+from .manifest import Derivation, Manifest, make_manifest, read_manifest
 from .patience import Patience
 from .progress import Progress, Report, ignore
 from .sources import connect
@@ -45,12 +54,12 @@ class Store:
         """What was pulled for this variant; None if nothing was, or if a file of it is gone. Fakes need no files."""
         if variant.source is None:
             return make_manifest(model, variant)
-        found = _read(self._manifest_path(model.name, variant.name))
+        found = read_manifest(self._manifest_path(model.name, variant.name))
         return found if found is not None and self._whole(found) else None
 
     def installed(self) -> list[Manifest]:
         """Everything that was pulled and is whole, by name."""
-        found = map(_read, sorted((self.home / "manifests").glob("*/*.json")))
+        found = map(read_manifest, sorted((self.home / "manifests").glob("*/*.json")))
         return [manifest for manifest in found if manifest is not None and self._whole(manifest)]
 
     def path(self, manifest: Manifest) -> Path:
@@ -92,6 +101,7 @@ class Store:
         base = self.pull(model, origin, settings, progress) if origin else None
         with storage_errors(self.home):
             partial = private_folder(self._partial(model, variant))
+            private_folder(self.home / "blobs")
             with self._owning(partial, model.variant_id(variant), variant.size, progress):
                 manifest = self._current(model, variant)
                 if manifest is None and base is not None:
@@ -126,7 +136,7 @@ class Store:
         with storage_errors(self.home):
             try:
                 with FileLock(f"{partial}.lock", timeout=0):
-                    freed = _size(partial)
+                    freed = tree_size(partial)
                     delete_tree(partial)
             except Timeout:
                 return 0
@@ -144,7 +154,7 @@ class Store:
         blobs = list((self.home / "blobs").glob("sha256-*"))
         if any(path.is_dir() and _held(path) for path in (self.home / "partial").glob("*")):
             return 0
-        records = filter(None, map(_read, (self.home / "manifests").glob("*/*.json")))
+        records = filter(None, map(read_manifest, (self.home / "manifests").glob("*/*.json")))
         used = {self._blob(file.sha256) for manifest in records for file in manifest.files}
         unused = [blob for blob in blobs if blob not in used]
         freed = sum(blob.stat().st_size for blob in unused)
@@ -178,7 +188,6 @@ class Store:
     def _make(self, model: ModelSpec, variant: Variant, base: Manifest, partial: Path, progress: Report) -> Manifest:
         """Convert into the partial folder, then move file by file into the blobs; the manifest comes last."""
         assert isinstance(variant.source, DerivedSource)
-        private_folder(self.home / "blobs")
         delete_tree(partial / "made")  # by a process that was killed
         made = make(variant.source, self.path(base), partial / "made", base, progress)
         files = tuple(self._keep(path, name, progress) for name, path in made.files)
@@ -190,7 +199,7 @@ class Store:
             tensors=made.tensors,
             notes=made.notes,
         )
-        manifest = make_manifest(model, variant, files, derivation=derivation, quality=made.quality)
+        manifest = make_manifest(model, variant, files, derivation=derivation, quality=made.quality, record=made.record)
         with self._changing():
             self._record(manifest)
         return manifest
@@ -210,20 +219,22 @@ class Store:
     def _fetch(
         self, model: ModelSpec, variant: Variant, settings: Settings, partial: Path, progress: Report
     ) -> Manifest:
-        private_folder(self.home / "blobs")
         journal = Journal(partial)
         with connect(variant, settings, self._patience) as origin:
             listing = origin.list_files()
             files = as_promised(listing.files, variant.size, variant.sha256)
             assembly = Assembly(Download(origin, journal, progress, self._patience), journal, self._blob, progress)
             for _ in range(_TRIES):
-                manifest = make_manifest(model, variant, assembly.bring(files), listing.commit)
+                stored = assembly.bring(files)
+                manifest = make_manifest(
+                    model, variant, stored, listing.commit, record=of_files(listing.record, stored)
+                )
                 with self._changing():
                     # A blob that was here before may have gone with another model meanwhile: then fetch it after all.
                     if self._whole(manifest):
                         self._record(manifest)
                         return manifest
-        raise StorageFull(f"Files keep disappearing from {self.home / 'blobs'}; is another process deleting them?")
+        raise StorageFailed(f"Files keep disappearing from {self.home / 'blobs'}; is another process deleting them?")
 
     @contextmanager
     def _owning(self, partial: Path, label: str, total: int | None, progress: Report) -> Iterator[None]:
@@ -233,7 +244,7 @@ class Store:
             try:
                 lock.acquire(timeout=_POLL)
             except Timeout:
-                progress(Progress(label, _size(partial), total, "waiting"))
+                progress(Progress(label, tree_size(partial), total, "waiting"))
         try:
             private_folder(partial)  # the owner we waited for removed it
             yield
@@ -266,15 +277,6 @@ class Store:
         return self.home / "partial" / sha256(f"{owner}{content}".encode()).hexdigest()[:16]
 
 
-def _read(path: Path) -> Manifest | None:
-    """A manifest; one that cannot be read counts as absent, and the next pull writes it again."""
-    try:
-        found = Manifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return found if (found.model, found.variant) == (path.parent.name, path.stem) else None
-
-
 def _held(partial: Path) -> bool:
     """Whether a process is at this pull."""
     try:
@@ -289,12 +291,3 @@ def _has_size(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except OSError:
         return False
-
-
-def _size(folder: Path) -> int:
-    """Bytes below a folder whose files may vanish meanwhile."""
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            total += path.stat().st_size
-    return total

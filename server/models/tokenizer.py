@@ -24,7 +24,7 @@ class JsonTokenizer:
     def __init__(self, folder: Path, eos_ids: frozenset[int], bos_id: int | None) -> None:
         text = _read(folder / "tokenizer.json")
         content = _content(text, folder)
-        _refuse_growth(content.get("normalizer"), folder)
+        refuse_growth(content.get("normalizer"), folder)
         self._with_special, self._without_special = _parsed(text, folder), _parsed(text, folder)
         self._without_special.encode_special_tokens = True
         added = self._with_special.get_added_tokens_decoder()
@@ -42,7 +42,7 @@ class JsonTokenizer:
         # A template that writes the leading token itself must not get a second one.
         has_bos = bool(special and self.bos_token and clean.startswith(self.bos_token))
         tokenizer = self._with_special if special else self._without_special
-        with _readable("The model's tokenizer cannot read this text"):
+        with readable("The model's tokenizer cannot read this text"):
             return list(tokenizer.encode(clean, add_special_tokens=not has_bos).ids)
 
     def token_bytes(self, token: int) -> bytes:
@@ -110,7 +110,7 @@ def _read(path: Path) -> str:
 
 
 def _parsed(text: str, folder: Path) -> Fast:
-    with _readable(f"{folder / 'tokenizer.json'} is no tokenizer"):
+    with readable(f"{folder / 'tokenizer.json'} is no tokenizer"):
         tokenizer = Fast.from_str(text)
         # A prompt is neither cut nor filled up, whatever the file says.
         tokenizer.no_truncation()
@@ -120,7 +120,7 @@ def _parsed(text: str, folder: Path) -> Fast:
 
 
 @contextmanager
-def _readable(complaint: str) -> Iterator[None]:
+def readable(complaint: str) -> Iterator[None]:
     """Errors and panics of the library as InvalidValue: another thread's request must not end the process."""
     try:
         yield
@@ -130,7 +130,7 @@ def _readable(complaint: str) -> Iterator[None]:
         raise InvalidValue(f"{complaint}: {str(error)[:200]}.") from None
 
 
-def _refuse_growth(part: Any, folder: Path) -> None:
+def refuse_growth(part: Any, folder: Path) -> None:
     """Raises InvalidValue for a normalizer that makes much of little: a chain of replacements multiplies."""
     if _growth(part) > MOST_GROWTH:
         raise InvalidValue(f"{folder / 'tokenizer.json'} has a normalizer that multiplies what it reads.")
@@ -141,7 +141,8 @@ def _growth(part: Any) -> float:
     if not isinstance(part, dict):
         return 1.0
     if part.get("type") == "Sequence":
-        return prod(_growth(step) for step in part.get("normalizers") or ())
+        steps = part.get("normalizers")
+        return prod(map(_growth, steps)) if isinstance(steps, list) else 1.0
     if part.get("type") == "Replace":
         pattern = part.get("pattern")
         replaced = len(str(pattern.get("String") or "")) if isinstance(pattern, dict) else 0

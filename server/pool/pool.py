@@ -9,11 +9,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ..errors import LoadFailed, ModelLoading, NotEnoughMemory, PoolFull, QueueFull, WrongModel
 from ..hardware.cpu import usable_cores
 from ..hardware.memory import usable_bytes
+from ..models import signing
 from ..models.choice import Chooser
 from ..models.select import Choice
 from ..models.spec import ModelSpec, Variant
@@ -178,6 +180,7 @@ class Pool:
             began = time.monotonic()
             await asyncio.to_thread(self._refuse_oversized, resident)
             message = await asyncio.to_thread(self._message, resident)  # may copy files
+            await asyncio.to_thread(self._refuse_unsigned, resident, message)
             await resident.load(message, self._settings.load_timeout)
             log.info("loaded %s in %.1f s", resident.key, time.monotonic() - began)
         except TimeoutError:
@@ -210,6 +213,13 @@ class Pool:
                 f"{resident.key} needs {needs:,} bytes with KV entries for {asked}; {free:,} are free."
                 f" Lower CUPOLA_CONTEXT or CUPOLA_SLOTS, or choose a smaller variant: cupola show {resident.spec.name}"
             )
+
+    def _refuse_unsigned(self, resident: Resident, message: Load) -> None:
+        """Raises SignatureRefused where signatures are required: looks at the very files that the worker will open."""
+        manifest, key = resident.choice.candidate.manifest, self._settings.require_signature
+        if key is not None and manifest is not None and message.artifact is not None:
+            artifact = signing.stored(self._store.home, manifest, Path(message.artifact))
+            signing.require_signed(artifact, key, resident.spec.variant_id(resident.variant))
 
     def _message(self, resident: Resident) -> Load:
         settings, choice = self._settings, resident.choice

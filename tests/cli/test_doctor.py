@@ -99,10 +99,11 @@ def test_without_a_usable_engine_the_status_is_1(tmp_path: Path) -> None:
     """Engines that are installed and cannot be imported."""
     broken = 'raise ImportError("libgomp.so.1: cannot open shared object file")\n'
     modules = ("llama_cpp", "onnxruntime", "onnxruntime_genai")
-    files = {f"{module}/__init__.py": broken for module in modules}
+    files: dict[str, str] = {}
     for module in modules:
         name = "llama_cpp_python" if module == "llama_cpp" else module
         files |= dist_info(name, "0.0.1", f"{module}/__init__.py")
+    files |= {f"{module}/__init__.py": broken for module in modules}
     done = cupola(tmp_path, "doctor", PYTHONPATH=str(plant(tmp_path / "packages", files)))
     assert done.returncode == 1
     assert "Problem: No engine is installed that could run a model." in done.stdout

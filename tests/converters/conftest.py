@@ -15,6 +15,8 @@ from server.runners import load_runner
 from server.runners.base import ModelRunner, Placement
 from server.settings import Settings
 
+from .outside import Outside
+
 POSITIONS = 500
 
 
@@ -69,3 +71,17 @@ def prose_tokens(real_model: Path) -> list[int]:
 def truth(real_model: Path, prose_tokens: list[int]) -> Floats:
     """Logits of the default model over the text, [positions, vocabulary]."""
     return reference.logits(gguf.read(real_model), prose_tokens, range(POSITIONS))
+
+
+@pytest.fixture(scope="session")
+def outside() -> Outside:
+    """llama.cpp's own converter."""
+    return Outside()
+
+
+@pytest.fixture(scope="session")
+def sentencepiece(outside: Outside, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of SentencePiece, `tokenizer.model`."""
+    folder = tmp_path_factory.mktemp("pieces")
+    (folder / "text").write_text(quality.prose(), encoding="utf-8")
+    return outside.train(folder / "text", folder / "small")

@@ -40,11 +40,11 @@ VALUES: list[tuple[Small, str, list[Any]]] = [
     (LLAMA, "rope.scaling.type", ["yarn", "", 1, ARRAY, WORDS, True]),
     (LLAMA, "rope.scaling.factor", [NAN, INFINITE, -1.0, 1e30, "4", ARRAY]),
     (QWEN2, "rope.dimension_count", [8, 15, 32]),
-    (GEMMA3, "attention.sliding_window", [0, -1, 1 << 40, "12", NAN, ARRAY]),
+    (GEMMA3, "attention.sliding_window", [-1, 1 << 40, "12", NAN, ARRAY]),
     (GEMMA3, "attention.sliding_window_pattern", [0, -1, "6", ARRAY, np.zeros(3, np.bool_)]),
     (GEMMA3, "final_logit_softcapping", [NAN, -1.0, INFINITE, "30"]),
     (GEMMA3, "rope.freq_base_swa", [NAN, 0.0, "x", ARRAY]),
-    (PHI3, "attention.sliding_window", [0, -5, "x", NAN, ARRAY, WORDS]),
+    (PHI3, "attention.sliding_window", [-5, "x", NAN, ARRAY, WORDS]),
     (MODELS["phi3 with factors"], "rope.scaling.attn_factor", [NAN, INFINITE, 0.0, -1.0, "1", ARRAY]),
     (MODELS["phi3 with factors"], "rope.scaling.original_context_length", [0, -1, "x", NAN, ARRAY]),
 ]

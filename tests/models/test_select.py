@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from server.hardware.place import Facts
-from server.models.manifest import Manifest, StoredFile
+from server.models.lineage import StoredFile
+from server.models.manifest import Manifest
 from server.models.quality import Quality
 from server.models.select import SMALL, Candidate, Choice, rank
 from server.models.spec import DerivedSource, FileSource, Variant

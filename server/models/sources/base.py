@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..lineage import Record
+
 
 @dataclass(frozen=True)
 class Part:
@@ -34,10 +36,14 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of an artifact, pinned to a commit where the source has such a thing."""
+    """The files of an artifact, pinned to a commit where the source has such a thing.
+
+    `record`: what stands beside them about how they came to be, which is no file of the artifact.
+    """
 
     files: tuple[RemoteFile, ...]
     commit: str | None = None
+    record: Record | None = None
 
 
 @dataclass(frozen=True)

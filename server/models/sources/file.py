@@ -7,6 +7,7 @@ from typing import IO
 
 from ...errors import SourceError, SourceNotFound
 from ..files import BLOCK
+from ..lineage import RECORD, read_record
 from ..spec import FileSource, stays_inside
 from .base import ByteStream, Listing, Part, RemoteFile
 
@@ -29,7 +30,17 @@ class FileOrigin:
         for path in found if self._path.is_dir() else ():
             if not path.resolve().is_relative_to(root):
                 raise SourceError(f"{path} is a link that leads out of the folder; put the file there itself.")
-        return Listing(tuple(_remote(path, _name(path, folder)) for path in found))
+        files = [path for path in found if path != folder / RECORD]
+        remote = (*(_remote(path, _name(path, folder)) for path in files), *self._signature())
+        return Listing(remote, record=read_record(folder))
+
+    def _signature(self) -> Iterator[RemoteFile]:
+        """The signature of a single file: beside it, or its folder's. That of a folder is one of its files."""
+        beside = (self._path.with_name(f"{self._path.name}.sig"), self._path.with_name("model.sig"))
+        for path in beside if self._path.is_file() else ():
+            if path.is_file():
+                yield _remote(path, f"{self._path.name}.sig")
+                return
 
     @contextmanager
     def open(self, part: Part, offset: int, etag: str | None) -> Iterator[ByteStream]:

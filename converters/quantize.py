@@ -1,0 +1,110 @@
+"""A GGUF file in another of llama.cpp's types, by llama.cpp's own quantiser, with an importance matrix or without.
+
+    python -m converters gguf-to-gguf MODEL.gguf FOLDER --precision q4_k_m [--imatrix auto]
+
+The file appears in the folder under its name when it is whole, and not before. llama.cpp aborts the process on some
+inputs, so this runs in a program of its own.
+"""
+
+import ctypes
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import llama_cpp as llama
+
+from server.errors import ConversionFailed, InvalidValue
+from server.models import gguf as reader
+from server.models.lineage import Scalar
+
+from . import manifest
+from .appearing import appearing
+from .blocks import Floats
+from .imatrix import Importance
+
+_PREFIX = "LLAMA_FTYPE_MOSTLY_"
+ALL_FLOATS = "LLAMA_FTYPE_ALL_F32"
+# Types so coarse that llama.cpp refuses to make them without an importance matrix (tensor_requires_imatrix).
+FLOATS = re.compile(r"-(?:F32|F16|BF16)$", re.IGNORECASE)  # of the file it is made of, in its name
+NEEDS_IMPORTANCE = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "q2_k_s"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was made: the file, and how many of its tensors are of which type."""
+
+    file: Path
+    tensors: dict[str, int]
+
+
+def known_types() -> list[str]:
+    """The types that llama.cpp can write, in the words of `--precision`."""
+    return ["f32", *sorted(name.removeprefix(_PREFIX).lower() for name in dir(llama) if name.startswith(_PREFIX))]
+
+
+def convert(
+    source: Path,
+    folder: Path,
+    precision: str,
+    importance: Importance | None = None,
+    dataset: dict[str, str] | None = None,
+) -> Outcome:
+    """Write `<model>-<TYPE>.gguf` into `folder`. A file that is quantised already is taken as it is and rounded again.
+
+    `dataset`: the text that the importance comes from, name to sha256. Raises InvalidValue for what is no GGUF file or
+    no type, and ConversionFailed with llama.cpp's exit code.
+    """
+    found = reader.read(source)
+    check(precision, importance=importance is not None)
+    parameters = _parameters(precision)
+    settings: dict[str, Scalar] = {"precision": precision, "imatrix": importance is not None}
+    work = manifest.Work("gguf-to-gguf", settings, libraries=("llama-cpp-python",), datasets=dataset or {})
+    work.read(source)
+    kept = _importance_of(found, importance)
+    parameters.imatrix = _as_array(kept)
+    with appearing(folder) as partial:
+        file = partial / f"{FLOATS.sub('', source.stem)}-{precision.upper()}.gguf"
+        code = llama.llama_model_quantize(str(source).encode(), str(file).encode(), parameters)
+        if code:
+            raise ConversionFailed(f"llama.cpp cannot quantise {source.name} to {precision} (code {code}).")
+        tensors = manifest.count_types(reader.read(file))
+        manifest.write(partial, work, tensor_types=tensors)
+    return Outcome(folder / file.name, tensors)
+
+
+def check(precision: str, *, importance: bool) -> None:
+    """Raises InvalidValue for what is no type, and for one that is too coarse without an importance matrix."""
+    if precision not in known_types():
+        raise InvalidValue(f"llama.cpp has no type '{precision}'. Known: {', '.join(known_types())}.")
+    if precision in NEEDS_IMPORTANCE and not importance:
+        raise InvalidValue(f"{precision} needs an importance matrix: --imatrix auto, or a file of one.")
+
+
+def _parameters(precision: str) -> llama.llama_model_quantize_params:
+    parameters = llama.llama_model_quantize_default_params()
+    parameters.ftype = getattr(llama, ALL_FLOATS if precision == "f32" else f"{_PREFIX}{precision.upper()}")
+    parameters.allow_requantize = True
+    return parameters
+
+
+def _importance_of(model: reader.Gguf, importance: Importance | None) -> dict[str, Floats] | None:
+    """What the quantiser is told, of the matrices that the file has. Raises InvalidValue for another model's."""
+    if importance is None:
+        return None
+    means = {name: values for name, values in importance.means().items() if name in model.tensors}
+    strange = [name for name, values in means.items() if len(values) != model.tensors[name].shape[-1]]
+    if not means or strange:
+        raise InvalidValue(f"The importance matrix is of another model than {model.path.name}.")
+    return means
+
+
+def _as_array(means: dict[str, Floats] | None) -> "ctypes.Array[llama.llama_model_imatrix_data] | None":
+    """As llama.cpp takes it: an array that ends with an entry without name. It refers to the arrays in `means`."""
+    if means is None:
+        return None
+    array: ctypes.Array[llama.llama_model_imatrix_data] = (llama.llama_model_imatrix_data * (len(means) + 1))()
+    for entry, (name, values) in zip(array, means.items(), strict=False):
+        entry.name = name.encode()
+        entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        entry.size = len(values)
+    return array

@@ -1,0 +1,85 @@
+"""Which converters make one thing of another, in which order. Pure."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from ..errors import InvalidValue
+
+Kind = Literal["huggingface", "gguf"]
+Target = Literal["onnx", "gguf", "hf"]
+FLOATS = ("f32", "f16", "bf16", "q8_0")  # what a checkpoint becomes in one step
+# Where the user does not say: close to the source, and what its engine runs fast.
+DEFAULTS: dict[tuple[Kind, str], str] = {
+    ("huggingface", "onnx"): "int8",
+    ("huggingface", "gguf"): "q8_0",
+    ("gguf", "onnx"): "exact",
+    ("gguf", "gguf"): "q8_0",
+    ("gguf", "hf"): "fp32",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One converter and its options, without its source and target."""
+
+    converter: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be made. `builder` are options of the model builder by their names; a flag has no value."""
+
+    to: str
+    precision: str | None = None
+    device: str = "cpu"
+    imatrix: str | None = None
+    builder: dict[str, str] = field(default_factory=dict)
+
+
+def kind_of(source: Path) -> Kind:
+    """What a file or folder is. Raises InvalidValue for what is not converted."""
+    if source.is_file():
+        if source.suffix != ".gguf":
+            raise InvalidValue(f"{source} is not called *.gguf; folders with config.json and safetensors convert too.")
+        return "gguf"
+    if (source / "adapter_config.json").is_file():
+        raise InvalidValue(f"{source} is an adapter; merge it into its base with transformers, and convert that.")
+    if not (source / "config.json").is_file():
+        raise InvalidValue(f"{source} has no config.json, so it is no Hugging Face model.")
+    return "huggingface"
+
+
+def precision_of(kind: Kind, wish: Wish) -> str:
+    """The precision that is made. Raises InvalidValue for what there is no way to."""
+    if wish.to not in get_args(Target):
+        raise InvalidValue(f"--to: there is no way to {wish.to!r}. Known: {', '.join(get_args(Target))}.")
+    default = DEFAULTS.get((kind, wish.to))
+    if default is None:
+        raise InvalidValue("It is a Hugging Face folder already.")
+    return wish.precision or default
+
+
+def stages(kind: Kind, wish: Wish) -> list[Stage]:
+    """What to run, one after the other. Raises InvalidValue where an option has nothing to act on."""
+    precision = precision_of(kind, wish)
+    from_checkpoint = kind == "huggingface" and wish.to == "onnx"
+    if wish.builder and not from_checkpoint:
+        raise InvalidValue(f"{next(iter(wish.builder))} is for ONNX made of a Hugging Face model.")
+    if wish.imatrix is not None and wish.to != "gguf":
+        raise InvalidValue("--imatrix is for GGUF.")
+    if wish.device != "cpu" and not from_checkpoint:
+        raise InvalidValue(f"--device {wish.device} is for ONNX made of a Hugging Face model; others run anywhere.")
+    chosen = ("--precision", precision)
+    if from_checkpoint:
+        options = [part for pair in wish.builder.items() for part in pair if part]
+        return [Stage("hf-to-onnx", (*chosen, "--device", wish.device, *options))]
+    if wish.to != "gguf":
+        return [Stage(f"gguf-to-{wish.to}", chosen)]
+    weighed = ("--imatrix", wish.imatrix) if wish.imatrix else ()
+    if kind == "gguf":
+        return [Stage("gguf-to-gguf", (*chosen, *weighed))]
+    if precision in FLOATS and not weighed:
+        return [Stage("hf-to-gguf", chosen)]
+    return [Stage("hf-to-gguf", ("--precision", "f16")), Stage("gguf-to-gguf", (*chosen, *weighed))]

@@ -1,0 +1,118 @@
+"""llama.cpp's types, with and without an importance matrix of ours, measured against float32."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters import calibration, imatrix, quantize
+from converters.assessment import assess
+from converters.gguf_to_hf import convert as to_checkpoint
+from converters.hf_to_gguf import convert as to_gguf
+from server.errors import InvalidValue
+from server.models import gguf
+from server.models.lineage import read_record
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def floats(real_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model as a GGUF file of 16-bit floats."""
+    folder = tmp_path_factory.mktemp("floats")
+    to_checkpoint(real_model, folder / "smollm2")
+    return to_gguf(folder / "smollm2", folder / "gguf", "f16").file
+
+
+@pytest.fixture(scope="module")
+def importance(floats: Path) -> tuple[imatrix.Importance, dict[str, str]]:
+    found, dataset = calibration.importance(floats, "auto", lambda *_: None)
+    assert found is not None
+    return found, dataset
+
+
+def test_a_matrix_weighs_what_goes_into_it(
+    floats: Path, importance: tuple[imatrix.Importance, dict[str, str]], tmp_path: Path
+) -> None:
+    found, dataset = importance
+    model = gguf.read(floats)
+    assert found.means().keys() == {name for name, info in model.tensors.items() if len(info.shape) > 1}
+    for name, values in found.means().items():
+        assert values.shape == (model.tensors[name].shape[-1],)
+        assert (values >= 0).all()
+        assert values.std() > 0
+    imatrix.write(found, tmp_path / "i.gguf", next(iter(dataset)))
+    again = imatrix.read(tmp_path / "i.gguf")
+    for name, values in found.means().items():
+        assert np.allclose(again.means()[name], values, rtol=1e-5)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("precision", "most"), [("q8_0", 0.01), ("q4_k_m", 0.1)])
+def test_a_type_is_as_good_as_it_should_be_and_no_worse_with_importance(
+    floats: Path,
+    importance: tuple[imatrix.Importance, dict[str, str]],
+    tmp_path: Path,
+    precision: str,
+    most: float,
+) -> None:
+    plain = quantize.convert(floats, tmp_path / "plain", precision)
+    weighed = quantize.convert(floats, tmp_path / "weighed", precision, *importance)
+    without, with_it = (assess("llama", made.file, floats).kl_mean for made in (plain, weighed))
+    assert with_it <= without + 1e-6
+    assert without <= most
+    record = read_record(tmp_path / "weighed")
+    assert record is not None
+    assert record.tensor_types == weighed.tensors == count(weighed.file)
+    assert record.datasets == importance[1]
+    assert [step.tool for step in record.steps] == ["gguf-to-hf", "hf-to-gguf", "gguf-to-gguf"]
+
+
+def count(file: Path) -> dict[str, int]:
+    kinds = [info.kind for info in gguf.read(file).tensors.values()]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
+def test_what_needs_importance_says_so(real_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="--imatrix auto"):
+        quantize.convert(real_model, tmp_path / "x", "iq2_xxs")
+    with pytest.raises(InvalidValue, match="has no type 'q9'"):
+        quantize.convert(real_model, tmp_path / "x", "q9")
+    with pytest.raises(InvalidValue, match="no importance matrix"):
+        imatrix.read(real_model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_importance_of_another_model_is_refused(real_model: Path, tmp_path: Path) -> None:
+    other = imatrix.Importance({"blk.0.attn_q.weight": np.ones(7)}, {"blk.0.attn_q.weight": 1})
+    with pytest.raises(InvalidValue, match="of another model"):
+        quantize.convert(real_model, tmp_path / "x", "q4_0", other)
+
+
+def test_a_short_text_is_refused(real_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("Too short.")
+    with pytest.raises(InvalidValue, match="at least 256"):
+        calibration.write(real_model, tmp_path / "i.gguf", tmp_path / "short.txt", lambda *_: None)
+    assert not (tmp_path / "i.gguf").exists()
+
+
+def test_a_kill_leaves_nothing_under_the_name(real_model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "converters", "gguf-to-gguf", str(real_model), str(tmp_path / "made")]
+    for seconds in (0.4, 0.8, 1.2, 1.6):
+        process = subprocess.Popen([*command, "--no-quality"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if (tmp_path / "made").exists():  # by then it was whole, which is looked at below
+            break
+    if not (tmp_path / "made").exists():
+        subprocess.run([*command, "--no-quality"], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    record = read_record(tmp_path / "made")
+    assert record is not None
+    [file] = record.files
+    assert hashlib.sha256((tmp_path / "made" / file.name).read_bytes()).hexdigest() == file.sha256
