@@ -16,6 +16,7 @@ from server.errors import InvalidValue
 from server.models import gguf as reader
 
 from . import genai_folder, manifest, tensor_types
+from .adaptable import GRAPH, adaptable
 from .appearing import appearing
 from .architectures import describe
 from .assembly import Assembly, Report
@@ -55,6 +56,7 @@ def convert(source: Path, folder: Path, precision: Precision = "exact", report: 
         model = assembly.model(source.stem)
         types = tensor_types.of_graph(model)
         onnx.save_model(model, str(partial / "model.onnx"))
+        onnx.save_model(adaptable(model, decoder), str(partial / GRAPH))
         manifest.write(partial, work, tensor_types=types, parameters=parameters)
     report(1.0, "done")
     size = sum(file.stat().st_size for file in folder.iterdir())

@@ -31,6 +31,18 @@ WEIGHT_ONLY = ("int4", "int8")
 BLOCKS = (16, 32, 64, 128, 256)
 MOST_WORDS = 400  # of the builder, in an error
 TEMPLATE = "chat_template.jinja"
+# What the builder and the libraries below it raise where a model or an option is not for them.
+FAILURES = (
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,7 @@ def convert(source: Path, folder: Path, options: Options = Options()) -> Outcome
     with appearing(folder) as partial:
         scratch = partial.resolve() / "builder"  # as large as the float model, and gone with what a killed run left
         scratch.mkdir()
-        with _quiet() as words:
+        with quiet() as words:
             _build(source.resolve(), partial.resolve(), options, scratch, words, config)
         shutil.rmtree(scratch, ignore_errors=True)
         if (source / TEMPLATE).is_file() and not (partial / TEMPLATE).is_file():
@@ -120,31 +132,36 @@ def convert(source: Path, folder: Path, options: Options = Options()) -> Outcome
     return Outcome(folder, types, record.steps[-1].peak_memory)
 
 
-def _build(
-    source: Path, target: Path, options: Options, scratch: Path, words: io.StringIO, config: dict[str, Any]
-) -> None:
-    architecture = (config.get("architectures") or ["unknown"])[0]
+def model_builder() -> Any:
+    """GenAI's module. Raises CupolaError where something that it needs is not installed."""
     try:
         from onnxruntime_genai.models import builder
     except ModuleNotFoundError as error:
         raise CupolaError(
             f"This converter needs {error.name}. Install it with: pip install 'cupola[cpu,convert]'"
         ) from None
+    return builder
+
+
+def _build(
+    source: Path, target: Path, options: Options, scratch: Path, words: io.StringIO, config: dict[str, Any]
+) -> None:
+    architecture = (config.get("architectures") or ["unknown"])[0]
+    builder = model_builder()
     provider = PROVIDERS[options.device]
     places = ("", str(source), str(target), options.precision, provider, str(scratch / "cache"))
     try:
         with spilling(builder, scratch):
             extra = builder.parse_extra_options(*places, options.for_builder())
             builder.create_model(*places, **extra)
-    except (AttributeError, ImportError, KeyError, LookupError, NotImplementedError, OSError, RuntimeError, TypeError,
-            ValueError) as error:  # fmt: skip
+    except FAILURES as error:
         last = words.getvalue().strip().rpartition("\n")[2]
         reason = str(error) or last or type(error).__name__
         raise ConversionFailed(f"The model builder cannot make {architecture}: {reason[:MOST_WORDS]}") from None
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[io.StringIO]:
+def quiet() -> Iterator[io.StringIO]:
     """The builder tells of every tensor: kept for the error, and not shown."""
     words = io.StringIO()
     level = logging.root.manager.disable

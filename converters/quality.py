@@ -4,7 +4,7 @@ Rows are compared chunk by chunk as both sides compute them, in float64, so that
 of positions take the memory of one chunk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from typing import Protocol
 
@@ -57,12 +57,12 @@ class RunnerReference:
 
 def measure(runner: ModelRunner, reference: Reference, tokens: list[int]) -> Quality:
     """How close a runner is to a reference. Raises InvalidValue where they cannot be compared."""
-    return _compared(reference, RunnerReference(runner, ""), tokens)
+    return compared(reference, RunnerReference(runner, ""), [tokens])
 
 
 def compare(one: ModelRunner, other: ModelRunner, tokens: list[int], name: str = "another artifact") -> Quality:
     """How close `other` is to `one`, which is called `name`."""
-    return _compared(RunnerReference(one, name), RunnerReference(other, ""), tokens)
+    return compared(RunnerReference(one, name), RunnerReference(other, ""), [tokens])
 
 
 def prose() -> str:
@@ -70,17 +70,19 @@ def prose() -> str:
     return resources.files(__package__).joinpath("data/prose.txt").read_text(encoding="utf-8")
 
 
-def _compared(reference: Reference, artifact: Reference, tokens: list[int]) -> Quality:
-    if not tokens:
-        raise InvalidValue("No tokens to measure on.")
+def compared(reference: Reference, artifact: Reference, sequences: Iterable[list[int]]) -> Quality:
+    """How close `artifact` is to `reference` over all positions of some sequences. Raises InvalidValue."""
     divergences: list[Doubles] = []
     agreed = 0
-    for truth, found in zip(reference.rows(tokens, STEP), artifact.rows(tokens, STEP), strict=True):
-        if truth.shape != found.shape:
-            raise InvalidValue(f"Vocabularies of {truth.shape[1]} and {found.shape[1]} tokens cannot be compared.")
-        starts = range(0, len(truth), WIDE)
-        divergences += [divergence(truth[at : at + WIDE], found[at : at + WIDE]) for at in starts]
-        agreed += int((truth.argmax(axis=1) == found.argmax(axis=1)).sum())
+    for tokens in sequences:
+        for truth, found in zip(reference.rows(tokens, STEP), artifact.rows(tokens, STEP), strict=True):
+            if truth.shape != found.shape:
+                raise InvalidValue(f"Vocabularies of {truth.shape[1]} and {found.shape[1]} tokens cannot be compared.")
+            starts = range(0, len(truth), WIDE)
+            divergences += [divergence(truth[at : at + WIDE], found[at : at + WIDE]) for at in starts]
+            agreed += int((truth.argmax(axis=1) == found.argmax(axis=1)).sum())
+    if not divergences:
+        raise InvalidValue("No tokens to measure on.")
     every = np.concatenate(divergences)
     if not np.isfinite(every).all():
         raise InvalidValue("One side computed logits that are not finite.")
@@ -95,12 +97,13 @@ def _compared(reference: Reference, artifact: Reference, tokens: list[int]) -> Q
 
 def divergence(truth: FloatRows, found: FloatRows) -> Doubles:
     """KL(truth || found) of each row of logits, in nats: the sum of p * (log p - log q)."""
-    p, q = _log_softmax(truth), _log_softmax(found)
+    p, q = log_softmax(truth), log_softmax(found)
     found_each: Doubles = (np.exp(p) * (p - q)).sum(axis=1)
     return np.maximum(found_each, 0.0)  # rounding alone makes it negative
 
 
-def _log_softmax(rows: FloatRows) -> Doubles:
+def log_softmax(rows: FloatRows) -> Doubles:
+    """Natural logarithms of the probabilities, of each row."""
     shifted = rows.astype(np.float64) - rows.max(axis=1, keepdims=True)
     normalised: Doubles = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return normalised

@@ -38,7 +38,7 @@ class Reporter:
 def reporting(*, as_json: bool) -> Iterator[Reporter]:
     """Errors become the last line and exit status 1. With JSON somebody waits at the other end, and if not, we end."""
     if as_json:
-        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+        threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     try:
         if as_json:
@@ -81,7 +81,7 @@ def last_phase(quality: Quality | None) -> Phase:
     return "measuring" if quality else "converting"
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Wait for the end of stdin, which comes when the parent ends, however it does."""
     while os.read(0, 1 << 10):  # Python's own reader holds a lock, which at the end of the program is an abort
         pass

@@ -48,8 +48,16 @@ class Grammar(Struct, frozen=True):
     thought: Thought = "none"
 
 
+class Adapter(Struct, frozen=True):
+    """A LoRA adapter: a file for the engine that runs the model; `scale` multiplies its change of the weights."""
+
+    name: str
+    path: str
+    scale: float = 1.0
+
+
 class Request(Struct, frozen=True):
-    """One prompt to continue, `n` times.
+    """One prompt to continue, `n` times, by the model as it is or with an adapter.
 
     `prompt` is text (tokenised in the worker) or token ids. `special` says whether text like `<|im_end|>` in the
     prompt names the special token: true for a rendered chat template, and for a completion prompt as its peers do.
@@ -68,6 +76,7 @@ class Request(Struct, frozen=True):
     prompt_logprobs: int | None = None
     grammar: Grammar | None = None
     shown: tuple[str, ...] = ()
+    adapter: Adapter | None = None
 
 
 class Usage(Struct, frozen=True):

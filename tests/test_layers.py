@@ -24,7 +24,7 @@ LAYERS = (
 # Each native library has its one file, and in the converters one more.
 DOORS = {
     "llama_cpp": {"server/runners/llama/library.py", "converters/quantize.py"},
-    "onnxruntime": {"server/runners/onnx/session.py"},
+    "onnxruntime": {"server/runners/onnx/session.py", "converters/adapters.py", "converters/builder_memory.py"},
     "onnxruntime_genai": {"server/runners/genai.py", "converters/hf_to_onnx.py"},
 }
 NEVER = {"pickle", "diskcache"}

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from fastapi import Depends, Header
+from msgspec.structs import replace
 
 from .. import __version__
 from ..errors import InvalidValue
+from ..models.names import ModelName
 from ..models.spec import Variant
 from ..pool.resident import Resident
 from ..types import Delta, Request
@@ -34,10 +36,11 @@ class Stamp:
     def new(cls, prefix: str, services: Services, name: str) -> Self:
         """A stamp with a fresh id. Raises ModelNotFound and ModelNotPulled."""
         spec, variant = services.pool.find(name)
+        adapter = ModelName.parse(name).adapter
         return cls(
             id=f"{prefix}-{secrets.token_hex(12)}",
             created=int(datetime.now(UTC).timestamp()),
-            model=spec.name,
+            model=spec.name if adapter is None else f"{spec.name}+{adapter}",
             fingerprint=_fingerprint(variant),
         )
 
@@ -71,7 +74,8 @@ async def batch(services: Services, name: str, wait: float | None, prepare: Prep
     """The same for several requests at a time. Continuations are numbered through, those of the first request first."""
     last: Delta | None = None
     async with services.pool.lease(name, wait) as resident:
-        requests = await prepare(resident)
+        adapter = await services.pool.adapter(name, resident)
+        requests = [replace(request, adapter=adapter) for request in await prepare(resident)]
         async with aclosing(generate_all(resident, requests)) as stream:
             async for delta in stream:
                 if last is not None:

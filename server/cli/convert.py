@@ -1,91 +1,175 @@
 """`cupola convert`: of what a team has, what the server loads."""
 
 import json
+import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from ..errors import InvalidValue
-from ..models import conversion
+from ..models import conversion, recipe
 from ..models.adopt import describe
-from ..models.chain import Kind, Stage, Wish, kind_of, precision_of, stages
+from ..models.chain import Stage, Wish, kind_of, merged, precision_of, stages
+from ..models.files import storage_errors, write_atomically
 from ..models.lineage import Record, read_record
 from ..models.overlay import add_model
+from ..models.patience import Patience
 from ..models.progress import Report
 from ..models.registry import Registry
+from ..models.sources import connect
 from ..models.spec import HuggingFaceSource, ModelSpec, Variant
 from ..models.store import Store
 from ..settings import Settings, load_settings
 from .models import refuse_taken
 from .progress import megabytes, shown
 
-CHECKPOINT = ("*.safetensors", "*.json")
+_ENDINGS = (".safetensors", ".json", ".jinja")
+_COMPANIONS = {"tokenizer.model", "merges.txt", "README.md"}
+_KEPT = ("licence", "tasks", "system", "sampling")  # of a known model, by whatever converter
 EXAMPLES = (
     "Examples: cupola convert ./my-model --to gguf --precision q4_k_m --imatrix auto -o mine ·"
-    " cupola convert model.gguf --to onnx -o ./model-onnx ·"
-    " cupola convert owner/model --to onnx --precision int4 -o theirs"
+    " cupola convert model.gguf --to onnx -o ./model-onnx · cupola convert owner/model --to onnx --precision int4 -o"
+    " theirs · cupola convert --olive recipe.json -o mine"
 )
+Recipe = Annotated[
+    Path | None, typer.Option("--olive", metavar="RECIPE.json", help="Run a workflow of Microsoft Olive instead.")
+]
+Exported = Annotated[
+    Path | None,
+    typer.Option("--export-olive", metavar="FILE", help="Write the workflow of Olive, and convert nothing."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is converted, by what, and what to call the result among those of one model."""
+
+    origin: Path
+    stages: list[Stage]
+    label: str
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
     app.command(epilog=EXAMPLES)(convert)
 
 
 def convert(
     source: Annotated[
-        str, typer.Argument(help="A folder with safetensors, a GGUF file, owner/model on the hub, or a model's name.")
-    ],
-    to: Annotated[str, typer.Option(help="onnx, gguf or hf (safetensors).")],
+        str | None, typer.Argument(help="Folder with safetensors or a LoRA, GGUF file, owner/model, or a model's name.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="onnx, gguf or hf (safetensors).")] = None,
     output: Annotated[
-        str, typer.Option("--output", "-o", help="A new model's name, or a folder (with a slash) to write and no more.")
-    ],
-    precision: Annotated[
-        str | None, typer.Option(help="onnx: int8, int4, fp32 ... of a GGUF also exact; gguf: q8_0, q4_k_m, f16 ...")
+        str | None, typer.Option("--output", "-o", help="A new model's name, or a folder (with a slash) to write.")
     ] = None,
+    precision: Annotated[str | None, typer.Option(help="onnx: int8, int4, exact ...; gguf: q8_0, q4_k_m ...")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, dml or webgpu: what the ONNX model is built for.")] = "cpu",
-    imatrix: Annotated[
-        str | None, typer.Option(help="Round a GGUF by importance: a file, or 'auto' to compute it.")
-    ] = None,
+    imatrix: Annotated[str | None, typer.Option(help="Round a GGUF by importance: a file, or 'auto'.")] = None,
     block_size: Annotated[int | None, typer.Option(help="Weights with a scale of their own, of int4 and int8.")] = None,
     algorithm: Annotated[str | None, typer.Option(help="How int4 is rounded: rtn, k_quant, k_quant_mixed ...")] = None,
     accuracy_level: Annotated[int | None, typer.Option(help="Activations in products: 1 float32 ... 4 int8.")] = None,
     prune_lm_head: Annotated[bool, typer.Option(help="Logits of the last position only.")] = False,
+    base: Annotated[str | None, typer.Option(help="What a LoRA is merged into; default: what it names.")] = None,
+    olive: Recipe = None,
+    allow_scripts: Annotated[bool, typer.Option("--allow-scripts", help="Of the recipe: they are run.")] = False,
+    export_olive: Exported = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Turn a model into an artifact that an engine serves, measured and with its history written down.
+    """Turn a model into an artifact that an engine serves, with its history written down.
 
-    With a name the result becomes a model of yours; with a folder it is written there. What is killed leaves nothing
-    under the final name.
+    With a name the result becomes a model of yours; with a folder it is written there.
     """
     given = {"--block-size": block_size, "--algorithm": algorithm, "--accuracy-level": accuracy_level}
     builder = {name: str(value) for name, value in given.items() if value is not None}
-    if prune_lm_head:
-        builder["--prune-lm-head"] = ""
-    folder, made = carry_out(source, output, Wish(to, precision, device, imatrix, builder))
-    tell(folder, made, read_record(folder), as_json=as_json)
+    wish = Wish(to or "", precision, device, imatrix, builder, prune_lm_head)
+    if export_olive is not None:
+        _export(source, wish, export_olive)
+    else:
+        _convert(_Order(source, wish, base, olive, allow_scripts), output, as_json=as_json)
 
 
-def carry_out(source: str, output: str, wish: Wish) -> tuple[Path, ModelSpec | None]:
-    """Convert, and register what was made where `output` is a name. Raises CupolaError and its kinds."""
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What was typed."""
+
+    source: str | None
+    wish: Wish
+    base: str | None
+    recipe: Path | None
+    allow_scripts: bool
+
+    def plan(self, settings: Settings, report: Report) -> Plan:
+        """Finds the source, which may be fetched. Raises InvalidValue and SourceError."""
+        if self.recipe is not None:
+            return self._by_recipe(self.recipe, settings, report)
+        if not self.wish.to or self.source is None:
+            raise InvalidValue("Say what to convert and into what: cupola convert SOURCE --to onnx -o NAME")
+        origin = find(self.source, settings, report)
+        kind = kind_of(origin)
+        if kind != "adapter" and self.base is not None:
+            raise InvalidValue(f"--base is for adapters, and {self.source} is none.")
+        if kind != "adapter":
+            return Plan(origin, stages(kind, self.wish), f"{self.wish.to}-{precision_of(kind, self.wish)}")
+        chain = merged(origin, self.wish)
+        precision = "merged" if self.wish.to == "hf" else precision_of("huggingface", self.wish)
+        return Plan(find(self.base or _base_of(origin), settings, report), chain, f"{self.wish.to}-{precision}")
+
+    def _by_recipe(self, path: Path, settings: Settings, report: Report) -> Plan:
+        if self.wish != Wish("") or self.base:
+            raise InvalidValue("The recipe says what is made; leave --to, --precision and their like out.")
+        workflow = recipe.read(path)
+        recipe.check(workflow, allow_scripts=self.allow_scripts)
+        named = self.source or recipe.model_path(workflow)
+        if named is None:
+            raise InvalidValue(f"{path} names no model; say which one: cupola convert MODEL --olive {path}")
+        allowed = ["--allow-scripts"] * self.allow_scripts
+        stage = Stage("olive", ("--model", str(find(named, settings, report)), *allowed))
+        return Plan(path.resolve(), [stage], f"onnx-{recipe.precision(workflow)}")
+
+
+def _convert(order: _Order, output: str | None, *, as_json: bool) -> None:
     settings = load_settings()
+    if not output:
+        raise InvalidValue("Say what to call the result: -o NAME, or -o ./FOLDER to write a folder and no more.")
     named = "/" not in output and "\\" not in output
     if named:
         refuse_taken(Registry.load(settings.overlay), output)
     with shown(output) as report:
-        origin = find(source, settings, report)
-        kind = kind_of(origin)
-        plan = stages(kind, wish)
-        folder = settings.home / "converted" / output / _label(kind, wish) if named else Path(output).expanduser()
+        plan = order.plan(settings, report)
+        folder = settings.home / "converted" / output / plan.label if named else Path(output).expanduser()
         if folder.exists():
             raise InvalidValue(f"{folder} exists already; remove it or choose another name.")
-        run(plan, origin, folder, report)
-        return folder, _adopted(output, folder, read_record(folder), settings, report) if named else None
+        run(plan, folder, report)
+        record = read_record(folder)
+        made = _adopted(output, folder, record, order.source, settings, report) if named else None
+    tell(folder, made, record, as_json=as_json)
 
 
-def _label(kind: Kind, wish: Wish) -> str:
-    return f"{wish.to}-{precision_of(kind, wish)}"
+def _export(source: str | None, wish: Wish, file: Path) -> None:
+    """Write the recipe that corresponds to a command."""
+    if source is None:
+        raise InvalidValue("Say which model the recipe is for.")
+    path = Path(source).expanduser()
+    kind = kind_of(path) if path.exists() else "huggingface" if "/" in source else "gguf"
+    text = json.dumps(recipe.corresponding(str(path.resolve()) if path.exists() else source, kind, wish), indent=2)
+    with storage_errors(file.parent):
+        write_atomically(file, f"{text}\n")
+    typer.echo(f"{file} is written. Run it with: cupola convert --olive {file} -o NAME")
+
+
+def _base_of(adapter: Path) -> str:
+    """What an adapter names as its base. Raises InvalidValue where it names none."""
+    try:
+        found = json.loads((adapter / "adapter_config.json").read_bytes()).get("base_model_name_or_path")
+    except (OSError, ValueError, RecursionError, AttributeError):
+        found = None
+    if not isinstance(found, str) or not found:
+        raise InvalidValue(f"{adapter} does not say what it was trained for; name it with --base.")
+    return found
 
 
 def find(source: str, settings: Settings, report: Report) -> Path:
@@ -101,31 +185,56 @@ def find(source: str, settings: Settings, report: Report) -> Path:
             if manifest is not None and variant.format in {"gguf", "safetensors"}:
                 return store.path(manifest)
         raise InvalidValue(f"No GGUF or safetensors of {model.name} is here; pull it first: cupola pull {source}")
-    repository = HuggingFaceSource(repo=source, files=CHECKPOINT)
-    variant = Variant(name="checkpoint", format="safetensors", quantization="none", source=repository)
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in source.lower()).strip("-._")
-    model = ModelSpec(name=name, licence="unknown", context_length=1, variants=(variant,))
-    return store.path(store.pull(model, variant, settings, report))
+    return _fetched(source, settings, report)
 
 
-def run(plan: list[Stage], origin: Path, folder: Path, report: Report) -> None:
+def _fetched(repository: str, settings: Settings, report: Report) -> Path:
+    """The checkpoint of a repository: safetensors and what belongs to them, nothing that has to be run to be read."""
+
+    def variant(*files: str) -> Variant:
+        source = HuggingFaceSource(repo=repository, files=files)
+        return Variant(name="checkpoint", format="safetensors", source=source)
+
+    try:
+        everything = variant("*")
+    except ValidationError:
+        raise InvalidValue(f"'{repository}' is neither a file or folder here nor a repository 'owner/model'.") from None
+    with connect(everything, settings, Patience()) as origin:
+        names = [file.name for file in origin.list_files().files]
+    wanted = [name for name in names if "/" not in name and (name.endswith(_ENDINGS) or name in _COMPANIONS)]
+    if not any(name.endswith(".safetensors") for name in wanted):
+        raise InvalidValue(f"{repository} has no safetensors; weights of other kinds are not read.")
+    name = re.sub(r"[^a-z0-9._-]+", "-", repository.lower()).strip("-._")
+    model = ModelSpec(name=name, licence="unknown", context_length=1, variants=(variant(*wanted),))
+    store = Store(settings.home)
+    return store.path(store.pull(model, model.variants[0], settings, report))
+
+
+def run(plan: Plan, folder: Path, report: Report) -> None:
     """One converter after the other; only the last writes the folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    origin, last = plan.origin, plan.stages[-1]
+    with storage_errors(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=folder.parent) as work:
-        for number, stage in enumerate(plan):
-            target = folder if stage is plan[-1] else Path(work) / str(number) / origin.stem
-            arguments = [stage.converter, str(origin), str(target), *stage.options]
+        for number, stage in enumerate(plan.stages):
+            target = folder if stage is last else Path(work) / str(number) / origin.stem
+            arguments = [stage.converter, str(origin), *stage.inputs, str(target), *stage.options]
             size = sum(path.stat().st_size for path in ([origin] if origin.is_file() else origin.rglob("*")))
             conversion.run(arguments, f"{origin.name} cannot be converted", stage.converter, size, report)
             files = sorted(target.glob("*.gguf"))
             origin = files[0] if files else target
 
 
-def _adopted(name: str, folder: Path, record: Record | None, settings: Settings, report: Report) -> ModelSpec:
-    """The new entry of the user's models.yaml, with its files in the store."""
+def _adopted(
+    name: str, folder: Path, record: Record | None, source: str | None, settings: Settings, report: Report
+) -> ModelSpec:
+    """The new entry of the user's models.yaml, with its files in the store; of a known model it is served as that."""
     files = sorted(folder.glob("*.gguf"))
     licence = record.licence if record else "unknown"
     model = describe(str(files[0] if files else folder), name, None, None, licence)
+    if source is not None and "/" not in source and not Path(source).exists():
+        known, _ = Registry.load(settings.overlay).resolve(source)
+        model = model.model_copy(update={name: getattr(known, name) for name in _KEPT})
     add_model(settings.overlay, model)
     Store(settings.home).pull(model, model.variants[0], settings, report)
     return model

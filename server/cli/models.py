@@ -1,18 +1,20 @@
 """`cupola list show rm add`: the models on this device and where they come from."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import InvalidValue, ModelNotPulled
 from ..models.adopt import describe
+from ..models.names import ModelName
 from ..models.overlay import add_model
 from ..models.registry import Registry
 from ..models.spec import DerivedSource, ModelSpec, Variant
 from ..models.store import Store
 from ..settings import load_settings
-from . import details
+from . import adapters, details
 from .choosing import Name, described, open_chooser
 from .progress import megabytes
 
@@ -107,6 +109,8 @@ def _details(store: Store, model: ModelSpec, variant: Variant) -> dict[str, Any]
 def remove(name: Name) -> None:
     """Delete the files of a model, of one variant with @VARIANT, and what an interrupted pull of it left."""
     settings = load_settings()
+    if ModelName.parse(name).adapter is not None:
+        raise InvalidValue(f"An adapter has no files in the store; take '{name}' out of {settings.overlay}.")
     model, variants = Registry.load(settings.overlay).resolve(name)
     store = Store(settings.home)
     freed, found = 0, False
@@ -129,9 +133,16 @@ def add(
     file: Annotated[str | None, typer.Option(help="Which files of a repository, as a pattern.")] = None,
     context: Annotated[int | None, typer.Option(min=1, help="Context length, where the file does not say.")] = None,
     licence: Annotated[str, typer.Option(help="SPDX identifier or name of its licence.")] = "unknown",
+    adapter_of: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="PATH is a LoRA adapter of this model: PEFT's folder, or a file."),
+    ] = None,
 ) -> None:
-    """Register a model of your own in the models.yaml of $CUPOLA_HOME."""
+    """Register a model or an adapter of your own in the models.yaml of $CUPOLA_HOME."""
     settings = load_settings()
+    if adapter_of is not None:
+        adapters.add(Path(source).expanduser(), adapter_of, name, licence, settings)
+        return
     model = describe(source, name, file, context, licence)
     refuse_taken(Registry.load(settings.overlay), model.name)
     add_model(settings.overlay, model)

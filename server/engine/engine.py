@@ -2,11 +2,12 @@
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from ..errors import CupolaError, EngineFailed
+from ..errors import CupolaError, EngineFailed, LoadFailed
 from ..runners.base import CacheFull, FloatRows, Logits, ModelRunner, Segment, SlotsLost
-from ..types import Delta, FinishReason, TokenLogprob
+from ..types import Adapter, Delta, FinishReason, TokenLogprob
 from .logprobs import score
 from .pace import Pace
 from .scheduler import Chunk, Scheduler, Step
@@ -39,12 +40,13 @@ class Engine:
         self._runner = runner
         self._outbox = outbox
         self._pace = Pace(prefill_seconds)
+        self._adapters: dict[Adapter | None, int | None] = {None: None}  # those that were used, by the runner's numbers
         self.scheduler = Scheduler(runner.info)
 
     def step(self) -> bool:
         """One pass: admit, schedule, forward, sample, deliver. False if there was nothing to do."""
         result = StepResult()
-        self._admit()
+        self._admit(result)
         step = self._schedule()
         if step.chunks:
             logits = self._forward(step, result)
@@ -61,7 +63,7 @@ class Engine:
         for sequence in self.scheduler.find(request_id):
             self.scheduler.remove(sequence)
 
-    def _admit(self) -> None:
+    def _admit(self, result: StepResult) -> None:
         while admission := self.scheduler.admit():
             for slot in admission.emptied:
                 self._runner.truncate(slot, 0)
@@ -77,6 +79,15 @@ class Engine:
                 sequence.cached = sequence.computed
                 sequence.started = True
                 sequence.clock.seated = time.perf_counter()
+            try:
+                self._load_adapter(sequence.request.adapter)
+            except LoadFailed as error:
+                self._fail(sequence, error, result)
+
+    def _load_adapter(self, adapter: Adapter | None) -> None:
+        """Load it on its first use; it stays for as long as the model. Raises LoadFailed."""
+        if adapter is not None and adapter not in self._adapters:
+            self._adapters[adapter] = self._runner.load_adapter(Path(adapter.path), adapter.scale)
 
     def _schedule(self) -> Step:
         step = self.scheduler.schedule(self._pace.prefill_budget(self._runner.info.chunk_tokens))
@@ -88,7 +99,7 @@ class Engine:
         """Run the chunks; None if the engine could not, after mending what can be mended."""
         began = time.perf_counter()
         try:
-            logits = self._runner.forward([_segment(chunk) for chunk in step.chunks])
+            logits = self._runner.forward([self._segment(chunk) for chunk in step.chunks])
         except CacheFull:
             self._relieve(step, result)
             return None
@@ -101,6 +112,14 @@ class Engine:
         for chunk in step.chunks:
             chunk.sequence.computed += chunk.count
         return logits
+
+    def _segment(self, chunk: Chunk) -> Segment:
+        sequence, count = chunk.sequence, chunk.count
+        assert sequence.slot is not None
+        tokens = sequence.tokens[sequence.computed : sequence.computed + count]
+        wanted = _wanted(sequence, count, last=count == sequence.pending)
+        adapter = self._adapters[sequence.request.adapter]
+        return Segment(sequence.slot, tokens, sequence.computed, wanted, sequence.longest, adapter)
 
     def _sample(self, chunks: list[Chunk], logits: Logits, result: StepResult) -> None:
         ready = self._ready(chunks, logits)
@@ -217,11 +236,3 @@ def _wanted(sequence: Sequence, count: int, *, last: bool) -> range:
     if sequence.scores_prompt:
         return range(count)
     return range(count - 1, count) if last else range(0)
-
-
-def _segment(chunk: Chunk) -> Segment:
-    sequence, count = chunk.sequence, chunk.count
-    assert sequence.slot is not None
-    tokens = sequence.tokens[sequence.computed : sequence.computed + count]
-    wanted = _wanted(sequence, count, last=count == sequence.pending)
-    return Segment(sequence.slot, tokens, sequence.computed, wanted, sequence.longest)

@@ -1,7 +1,7 @@
 """Which KV slot a new sequence takes, and how much of its prompt is there already. Pure."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 # Below this many tokens a copied prefix saves less than the bookkeeping of another shared range costs.
@@ -36,16 +36,18 @@ def reusable(reused: int, length: int, grid: int, least: int) -> int:
 
 
 def choose_seat(
-    prompt: Sequence[int], held: Mapping[int, Sequence[int]], free: Sequence[int], *, may_reuse: bool = True
+    prompt: Sequence[int], held: Mapping[int, Sequence[int]], free: Sequence[int], sources: Collection[int]
 ) -> Seat:
     """The slot for `prompt`, of the `free` ones (least recently used first), given what every slot holds.
+
+    `sources` are the slots whose entries may stand for a part of it: those that the same adapter computed.
 
     1. The slot with the longest common prefix is the source; at least one token of the prompt is left to compute.
     2. If it is free and the prefix is at least half of what it holds (the same conversation, continued): take it.
     3. Otherwise a copy goes to an empty slot, or else to the least recently used one, so that a long conversation is
        not cut down to the system prompt that it shares with the newcomer.
     """
-    lengths = {slot: common_prefix(prompt[:-1], tokens) for slot, tokens in held.items()} if may_reuse else {}
+    lengths = {slot: common_prefix(prompt[:-1], held[slot]) for slot in sources}
     source = max(lengths, key=lambda slot: (lengths[slot], slot in free), default=free[0])
     length = lengths.get(source, 0)
     if source in free and length and 2 * length >= len(held[source]):

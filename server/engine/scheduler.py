@@ -4,12 +4,16 @@ First come, first served, by requests. A sequence waits for a slot and for KV ro
 step, and the prompts share what is left of the step fairly. When a shared KV pool runs full, first the contents that
 free slots keep for reuse go, then the newest running sequence is preempted: it waits at the head of the queue and
 computes its tokens again. The oldest running sequence is never preempted, so there is always progress.
+
+Adapters take no turns: a step has a token for every running sequence, and the runner divides it by adapter. Here they
+matter for prefixes alone, which are reused under the adapter that computed them.
 """
 
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
 from ..runners.base import RunnerInfo
+from ..types import Adapter
 from .prefix import Seat, choose_seat, reusable
 from .sequence import Sequence
 
@@ -63,6 +67,7 @@ class Scheduler:
         self._free = list(range(info.slots))  # least recently used first
         self._steps = 0
         self._kept: dict[int, list[int]] = {slot: [] for slot in range(info.slots)}  # contents of free slots
+        self._computed_by: dict[int, Adapter | None] = {}  # what a slot holds, kept or running
 
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
@@ -171,15 +176,22 @@ class Scheduler:
 
     def _seats(self, sequence: Sequence) -> list[Seat]:
         """The best seat, then one that keeps nothing: reuse must never keep a sequence out for ever."""
-        best = choose_seat(sequence.tokens, self._contents(), self._free, may_reuse=sequence.may_reuse)
+        best = choose_seat(sequence.tokens, self._contents(), self._free, self._sources(sequence))
         info = self._info
         reused = reusable(best.reused, len(sequence.tokens), info.chunk_tokens, info.least_chunk)
         return [replace(best, reused=reused), Seat(self._free[0], self._free[0], 0)]
+
+    def _sources(self, sequence: Sequence) -> list[int]:
+        """Slots whose entries may be reused: with another adapter the same tokens have other ones."""
+        if not sequence.may_reuse:
+            return []
+        return [slot for slot, adapter in self._computed_by.items() if adapter == sequence.request.adapter]
 
     def _take(self, sequence: Sequence, seat: Seat) -> None:
         self.waiting.remove(sequence)
         self._free.remove(seat.slot)
         self._kept[seat.slot] = []
+        self._computed_by[seat.slot] = sequence.request.adapter
         sequence.slot = seat.slot
         sequence.computed = seat.reused
         self.running.append(sequence)

@@ -1,4 +1,7 @@
-"""What a model of the user's own is: a GGUF file, a folder with an ONNX graph, or a repository with either."""
+"""What a model of the user's own is: a GGUF file, a folder with one or with an ONNX graph, or a repository with either.
+
+A folder that Foundry Local loads says more: its name, what it is, and how it is sampled.
+"""
 
 import re
 from pathlib import Path
@@ -7,8 +10,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InvalidValue
-from . import encoder_folder, gguf
+from . import encoder_folder, foundry, gguf
 from .footprint import parameters
+from .lineage import read_record
 from .spec import FileSource, Format, HuggingFaceSource, ModelSpec, Sampling, Source, Variant
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -29,14 +33,14 @@ class _GenaiConfig(BaseModel):
 
 def describe(target: str, name: str | None, pattern: str | None, context_length: int | None, licence: str) -> ModelSpec:
     """The entry for a path or a Hugging Face repository. Raises InvalidValue for what Cupola does not load."""
-    path = Path(target).expanduser()
-    if path.exists():
-        source, files, found = _local(path.resolve())
-        entry = _entry(name or path.stem, source, files, context_length or found, licence)
-        details: dict[str, Any] = {"parameters": parameters(path)} if path.is_file() else {}
-        if _encodes(path):
-            details |= {"tasks": ("embeddings", "rerank"), "sampling": Sampling()}
-        return entry.model_copy(update=details)
+    given = Path(target).expanduser()
+    if given.exists():
+        path = _artifact(given.resolve())
+        source, files, found = _local(path)
+        details = _details(path)
+        called = name or details.pop("name", None) or (given.stem if given.is_file() else given.resolve().name)
+        entry = _entry(called, source, files, context_length or found, _licence(path, licence))
+        return entry.model_copy(update={key: value for key, value in details.items() if key != "name"})
     if not _REPOSITORY.fullmatch(target):
         raise InvalidValue(f"'{target}' is neither a file or folder here nor a repository such as 'owner/model'.")
     refuse_pickle(pattern or "")
@@ -46,6 +50,43 @@ def describe(target: str, name: str | None, pattern: str | None, context_length:
         )
     repository = HuggingFaceSource(repo=target, files=(pattern,))
     return _entry(name or target.rpartition("/")[2], repository, pattern, context_length, licence)
+
+
+def _artifact(path: Path) -> Path:
+    """The file or folder that is loaded: of a folder with GGUF files the only one, or the only model below it."""
+    if not path.is_dir():
+        return path
+    files = sorted(path.glob("*.gguf"))
+    if len(files) > 1:
+        raise InvalidValue(f"{path} has {len(files)} GGUF files; add the one that is meant.")
+    if files and not (path / foundry.GENAI).exists():
+        return files[0]
+    return path if _encodes(path) else foundry.model_folder(path)
+
+
+def _details(path: Path) -> dict[str, Any]:
+    """What an artifact says of itself, as fields of ModelSpec."""
+    if _encodes(path):
+        weights = {"parameters": parameters(path)} if path.is_file() else {}
+        return weights | {"tasks": ("embeddings", "rerank"), "sampling": Sampling()}
+    if path.is_file():
+        return {"parameters": parameters(path)}
+    record = read_record(path)
+    details: dict[str, Any] = {"parameters": record.parameters} if record and record.parameters else {}
+    described = foundry.read(path)
+    if described is None:
+        return details
+    if described.template is not None:
+        foundry.as_jinja(described.template)  # one that means nothing is refused here, and not when it is loaded
+    details |= {"name": described.alias, "sampling": described.sampling(ADVICE)}
+    return details | ({"description": described.description} if described.description else {})
+
+
+def _licence(path: Path, given: str) -> str:
+    """The licence that was given, or the one in the record beside the artifact."""
+    record = read_record(path if path.is_dir() else path.parent) if given == "unknown" else None
+    told = record is not None and (path.is_dir() or any(file.name == path.name for file in record.files))
+    return record.licence if record is not None and told else given
 
 
 def refuse_pickle(name: str) -> None:

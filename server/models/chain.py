@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from ..errors import InvalidValue
 
-Kind = Literal["huggingface", "gguf"]
+Kind = Literal["huggingface", "gguf", "adapter"]
 Target = Literal["onnx", "gguf", "hf"]
 FLOATS = ("f32", "f16", "bf16", "q8_0")  # what a checkpoint becomes in one step
 # Where the user does not say: close to the source, and what its engine runs fast.
@@ -21,21 +21,23 @@ DEFAULTS: dict[tuple[Kind, str], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One converter and its options, without its source and target."""
+    """One converter, what it reads beside its source, and its options."""
 
     converter: str
     options: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be made. `builder` are options of the model builder by their names; a flag has no value."""
+    """What is to be made. `builder` are options of the model builder, by their names on the command line."""
 
     to: str
     precision: str | None = None
     device: str = "cpu"
     imatrix: str | None = None
     builder: dict[str, str] = field(default_factory=dict)
+    prune_lm_head: bool = False
 
 
 def kind_of(source: Path) -> Kind:
@@ -45,7 +47,7 @@ def kind_of(source: Path) -> Kind:
             raise InvalidValue(f"{source} is not called *.gguf; folders with config.json and safetensors convert too.")
         return "gguf"
     if (source / "adapter_config.json").is_file():
-        raise InvalidValue(f"{source} is an adapter; merge it into its base with transformers, and convert that.")
+        return "adapter"
     if not (source / "config.json").is_file():
         raise InvalidValue(f"{source} has no config.json, so it is no Hugging Face model.")
     return "huggingface"
@@ -65,6 +67,8 @@ def stages(kind: Kind, wish: Wish) -> list[Stage]:
     """What to run, one after the other. Raises InvalidValue where an option has nothing to act on."""
     precision = precision_of(kind, wish)
     from_checkpoint = kind == "huggingface" and wish.to == "onnx"
+    if wish.prune_lm_head and not from_checkpoint:
+        raise InvalidValue("--prune-lm-head is for ONNX made of a Hugging Face model.")
     if wish.builder and not from_checkpoint:
         raise InvalidValue(f"{next(iter(wish.builder))} is for ONNX made of a Hugging Face model.")
     if wish.imatrix is not None and wish.to != "gguf":
@@ -73,7 +77,8 @@ def stages(kind: Kind, wish: Wish) -> list[Stage]:
         raise InvalidValue(f"--device {wish.device} is for ONNX made of a Hugging Face model; others run anywhere.")
     chosen = ("--precision", precision)
     if from_checkpoint:
-        options = [part for pair in wish.builder.items() for part in pair if part]
+        options = [part for pair in wish.builder.items() for part in pair]
+        options += ["--prune-lm-head"] * wish.prune_lm_head
         return [Stage("hf-to-onnx", (*chosen, "--device", wish.device, *options))]
     if wish.to != "gguf":
         return [Stage(f"gguf-to-{wish.to}", chosen)]
@@ -83,3 +88,13 @@ def stages(kind: Kind, wish: Wish) -> list[Stage]:
     if precision in FLOATS and not weighed:
         return [Stage("hf-to-gguf", chosen)]
     return [Stage("hf-to-gguf", ("--precision", "f16")), Stage("gguf-to-gguf", (*chosen, *weighed))]
+
+
+def merged(adapter: Path, wish: Wish) -> list[Stage]:
+    """What to run on the base of an adapter: the merge, and what makes the wish of a checkpoint."""
+    merge = Stage("merge", inputs=(str(adapter),))
+    if wish.to == "hf":
+        if wish.precision is not None:
+            raise InvalidValue("--precision: what is merged keeps the precision of its base.")
+        return [merge]
+    return [merge, *stages("huggingface", wish)]

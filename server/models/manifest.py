@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
 from .lineage import Record, StoredFile
+from .names import Name
 from .quality import Quality
-from .spec import Format, ModelSpec, Name, Sha256, Source, Variant
+from .spec import Format, ModelSpec, Sha256, Source, Variant
 
 
 class Derivation(BaseModel):

@@ -2,9 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
+
+from pydantic import StringConstraints
 
 from ..errors import ModelNotFound
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=96)]
 
 CURRENT_VERSION = "1"
 _GRAMMAR = re.compile(

@@ -1,10 +1,12 @@
-"""Adding a model to the user's models.yaml without touching a word of what he wrote there.
+"""Adding a model or an adapter to the user's models.yaml without touching a word of what he wrote there.
 
 The entry is put in as text at the place that the YAML parser reports, and the result is parsed again before it
 replaces the file: either it says what it said before plus the entry, or nothing changes.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 from filelock import FileLock
 
 from ..errors import ConfigError
+from .adapters import AddedAdapter
 from .files import private_folder, storage_errors, write_atomically
 from .registry import parse_models, read_models_file
 from .spec import ModelSpec
@@ -19,62 +22,81 @@ from .spec import ModelSpec
 
 def add_model(overlay: Path, model: ModelSpec) -> None:
     """Write `model` into the overlay. Raises ConfigError where it already has that name, or cannot be changed."""
+    entry = model.model_dump(mode="json", exclude_none=True)
+    entry["sampling"] = model.sampling.model_dump(mode="json", exclude_defaults=True)
+    if not model.adapters:
+        del entry["adapters"]
+    with _changing(overlay) as before:
+        known = read_models_file(overlay).models if before else ()
+        if any(other.name == model.name for other in known):
+            raise ConfigError(f"{overlay} already has a model '{model.name}'; choose another name with --name.")
+        write_atomically(overlay, _with(overlay, before, "models", entry))
+
+
+def add_adapter(overlay: Path, adapter: AddedAdapter) -> None:
+    """Write `adapter` into the overlay; paths stay as they are. Raises ConfigError where it cannot be changed, or would
+    not be accepted."""
+    with _changing(overlay) as before:
+        entry = adapter.model_dump(mode="json", exclude_defaults=True)
+        write_atomically(overlay, _with(overlay, before, "adapters", entry))
+
+
+@contextmanager
+def _changing(overlay: Path) -> Iterator[str]:
+    """What the file says, while nobody else changes it."""
     with storage_errors(overlay.parent):
         private_folder(overlay.parent)
         with FileLock(f"{overlay}.lock"):
-            write_atomically(overlay, _with_model(overlay, model))
+            yield overlay.read_text(encoding="utf-8") if overlay.is_file() else ""
 
 
-def _with_model(overlay: Path, model: ModelSpec) -> str:
-    before = overlay.read_text(encoding="utf-8") if overlay.is_file() else ""
-    known = read_models_file(overlay).models if before else ()
-    if any(other.name == model.name for other in known):
-        raise ConfigError(f"{overlay} already has a model '{model.name}'; choose another name with --name.")
-    entry = model.model_dump(mode="json", exclude_none=True)
-    entry["sampling"] = model.sampling.model_dump(mode="json", exclude_defaults=True)
-    after = _inserted(before, entry)
-    if not _says(after, before, entry):
+def _with(overlay: Path, before: str, key: str, entry: dict[str, Any]) -> str:
+    """The text with one more entry in the list under `key`."""
+    if before:
+        read_models_file(overlay)
+    after = _inserted(before, key, entry)
+    if not _says(after, before, key, entry):
         text = _block(entry, 0)
-        raise ConfigError(f"{overlay} is written in a way that cannot be added to; put this under 'models':\n{text}")
+        raise ConfigError(f"{overlay} is written in a way that cannot be added to; put this under '{key}':\n{text}")
     parse_models(after, overlay)
     return after
 
 
-def _says(after: str, before: str, entry: dict[str, Any]) -> bool:
+def _says(after: str, before: str, key: str, entry: dict[str, Any]) -> bool:
     """Whether the new text means the old one plus the entry."""
     try:
         found = yaml.safe_load(after)
     except yaml.YAMLError:
         return False
     wanted = yaml.safe_load(before) or {}
-    wanted["models"] = [*(wanted.get("models") or []), entry]
+    wanted[key] = [*(wanted.get(key) or []), entry]
     return bool(found == wanted)
 
 
-def _inserted(text: str, entry: dict[str, Any]) -> str:
-    """The text with the entry behind the last model."""
-    models = _models_node(text)
-    if models is None:
+def _inserted(text: str, key: str, entry: dict[str, Any]) -> str:
+    """The text with the entry behind the last one of its list."""
+    entries = _list_node(text, key)
+    if entries is None:
         gap = "" if not text or text.endswith("\n") else "\n"
-        return f"{text}{gap}models:\n{_block(entry, 2)}"
-    if isinstance(models, yaml.SequenceNode) and models.flow_style:
-        end = models.end_mark.index - 1  # before the closing bracket
-        comma = ", " if models.value else ""
+        return f"{text}{gap}{key}:\n{_block(entry, 2)}"
+    if isinstance(entries, yaml.SequenceNode) and entries.flow_style:
+        end = entries.end_mark.index - 1  # before the closing bracket
+        comma = ", " if entries.value else ""
         return f"{text[:end]}{comma}{json.dumps(entry)}{text[end:]}"
-    if isinstance(models, yaml.SequenceNode):
+    if isinstance(entries, yaml.SequenceNode):
         # A block ends where the next key begins; comments before that key belong to it and stay there.
-        end = _line_end(text, models.value[-1])
+        end = _line_end(text, entries.value[-1])
         gap = "" if text[:end].endswith("\n") else "\n"
-        return f"{text[:end]}{gap}{_block(entry, models.start_mark.column)}{text[end:]}"
-    end = models.end_mark.index  # `models:` with nothing behind it
+        return f"{text[:end]}{gap}{_block(entry, entries.start_mark.column)}{text[end:]}"
+    end = entries.end_mark.index  # the key with nothing behind it
     return f"{text[:end]} {json.dumps([entry])}{text[end:]}"
 
 
-def _models_node(text: str) -> yaml.Node | None:
+def _list_node(text: str, name: str) -> yaml.Node | None:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(root, yaml.MappingNode):
         return None
-    return next((value for key, value in root.value if key.value == "models"), None)
+    return next((value for key, value in root.value if key.value == name), None)
 
 
 def _line_end(text: str, node: yaml.Node) -> int:

@@ -3,15 +3,18 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from ..errors import ConfigError, ModelNotFound
+from .adapters import AdapterSpec, AddedAdapter, named
 from .names import ModelName
 from .spec import BACKENDS, FileSource, ModelsFile, ModelSpec, Variant
 from .standard import with_standard_variants
+
+Adapted = TypeVar("Adapted", bound=AdapterSpec)
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 
@@ -41,7 +44,9 @@ def parse_models(text: str, path: Path) -> ModelsFile:
         found = ModelsFile.model_validate({} if content is None else content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(_describe(content, wrong) for wrong in error.errors())}.") from None
-    return found.model_copy(update={"models": tuple(_anchored(model, path.parent) for model in found.models)})
+    models = tuple(_anchored(model, path.parent) for model in found.models)
+    adapters = tuple(_anchored_adapter(adapter, path.parent) for adapter in found.adapters)
+    return found.model_copy(update={"models": models, "adapters": adapters})
 
 
 def _describe(content: object, wrong: Any) -> str:
@@ -72,7 +77,13 @@ def _anchored(model: ModelSpec, folder: Path) -> ModelSpec:
         else variant
         for variant in model.variants
     )
-    return model.model_copy(update={"variants": variants})
+    adapters = tuple(_anchored_adapter(adapter, folder) for adapter in model.adapters)
+    return model.model_copy(update={"variants": variants, "adapters": adapters})
+
+
+def _anchored_adapter(adapter: Adapted, folder: Path) -> Adapted:
+    files = {form: str(folder / path) for form, path in adapter.files.items()}
+    return adapter.model_copy(update={"files": files})
 
 
 class Registry:
@@ -89,9 +100,19 @@ class Registry:
             if alias in self._models:
                 raise ConfigError(f"Alias '{alias}' is the name of a model; choose another alias in your models.yaml.")
             self._aliases[alias] = name
+        for added in (*bundled.adapters, *overlay.adapters):
+            self._add_adapter(added)
         for alias, name in self._aliases.items():
             if name not in self._models:
                 raise ConfigError(f"Alias '{alias}' points at '{name}', which is no model; correct your models.yaml.")
+
+    def _add_adapter(self, added: AddedAdapter) -> None:
+        model = self._models.get(self._aliases.get(added.model, added.model))
+        if model is None:
+            raise ConfigError(f"Adapter '{added.name}' is for '{added.model}', which is no model; correct models.yaml.")
+        if any(known.name == added.name for known in model.adapters):
+            raise ConfigError(f"Model '{model.name}' has two adapters '{added.name}'; rename one in your models.yaml.")
+        self._models[model.name] = model.model_copy(update={"adapters": (*model.adapters, added)})
 
     @classmethod
     def load(cls, overlay: Path | None = None) -> Self:
@@ -121,20 +142,27 @@ class Registry:
     def resolve(self, name: str) -> tuple[ModelSpec, tuple[Variant, ...]]:
         """The model and the variants that `name` admits, in the order of preference of models.yaml.
 
-        `@` narrows to an engine or to one variant; an engine that is not the default of a format is written into the
-        variants returned. Raises ModelNotFound.
+        `@` narrows to an engine or to one variant, `+` to those that an adapter is for; an engine that is not the
+        default of a format is written into the variants returned. Raises ModelNotFound.
         """
         asked = ModelName.parse(name)
         model = self.model(asked.name)
-        if asked.adapter is not None:
-            raise ModelNotFound(f"Model '{model.name}' has no adapter '{asked.adapter}'.", param="model")
         variants = tuple(_admitted(model.variants, asked.engine))
         if not variants:
             known = ", ".join(model.variant_id(variant) for variant in model.variants)
             raise ModelNotFound(
                 f"Model '{model.name}' has no variant or engine '{asked.engine}'. It comes as {known}.", param="model"
             )
-        return model, variants
+        if asked.adapter is None:
+            return model, variants
+        formats = named(model.adapters, asked.adapter, model.name).files.keys()
+        fitting = tuple(variant for variant in variants if variant.format in formats)
+        if not fitting:
+            raise ModelNotFound(
+                f"Adapter '{asked.adapter}' of '{model.name}' is for {' and '.join(sorted(formats))} only.",
+                param="model",
+            )
+        return model, fitting
 
 
 def _aliases(file: ModelsFile, models: dict[str, ModelSpec]) -> Iterable[tuple[str, str]]:

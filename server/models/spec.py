@@ -19,9 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+from .adapters import AdapterSpec, AddedAdapter
+from .names import Name
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=96)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Format = Literal["gguf", "onnx", "safetensors", "fake"]
 Device = Literal["cpu", "cuda", "directml", "npu", "metal", "vulkan", "rocm", "openvino", "qnn"]
@@ -142,7 +142,7 @@ PRECISIONS = {
 }
 FAITHFUL = frozenset({"exact", "int8", "fp16", "fp32", "q8_0", "f16", "bf16", "f32"})
 # One more when a converter makes something else of the same file: what it made before is then made again.
-REVISIONS = {"gguf-to-onnx": 1, "gguf-to-gguf": 1, "encoder-to-onnx": 1}
+REVISIONS = {"gguf-to-onnx": 2, "gguf-to-gguf": 1, "encoder-to-onnx": 1}
 CONVERTED: dict[str, tuple[Format, Format]] = {
     "gguf-to-onnx": ("gguf", "onnx"),
     "gguf-to-gguf": ("gguf", "gguf"),
@@ -226,9 +226,11 @@ class ModelSpec(_Spec):
     sampling: Sampling = Sampling()
     """What the model's makers advise."""
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+    adapters: tuple[AdapterSpec, ...] = ()
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
+        _refuse_twice("adapter", [adapter.name for adapter in self.adapters])
         _refuse_twice("variant", [variant.name for variant in self.variants])
         _refuse_twice("alias", [self.name, *self.aliases])
         for variant in self.variants:
@@ -268,8 +270,10 @@ class ModelsFile(_Spec):
     models: tuple[ModelSpec, ...] = ()
     aliases: dict[Name, Name] = {}
     """Further aliases; in the overlay they may point an existing alias at another model."""
+    adapters: tuple[AddedAdapter, ...] = ()
+    """Further adapters of models; `cupola add --adapter-of` writes them."""
 
-    @field_validator("models", "aliases", mode="before")
+    @field_validator("models", "aliases", "adapters", mode="before")
     @classmethod
     def _nothing_yet(cls, value: Any, info: ValidationInfo) -> Any:
         """A key whose entries are all commented out is null in YAML."""

@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer as Fast
 
 from ..errors import InvalidValue
+from . import foundry
 
 SPACE = "\u2581"  # SentencePiece's
 LARGEST = 1 << 28
@@ -151,13 +152,13 @@ def _growth(part: Any) -> float:
 
 
 def _chat_template(folder: Path) -> str | None:
-    """`chat_template.jinja`, or the template in tokenizer_config.json: a text, or a list of named ones."""
+    """`chat_template.jinja`, or that of tokenizer_config.json (a text, or a list of named ones), or Foundry Local's."""
     file = folder / "chat_template.jinja"
     if file.is_file():
         return _read(file)
     config = folder / "tokenizer_config.json"
     if not config.is_file():
-        return None
+        return foundry.chat_template(folder)
     try:
         content = json.loads(_read(config))
     except (ValueError, RecursionError):
@@ -166,4 +167,4 @@ def _chat_template(folder: Path) -> str | None:
     if isinstance(found, list):
         named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
         found = named.get("default")
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, str) else foundry.chat_template(folder)

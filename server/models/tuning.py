@@ -11,8 +11,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .files import private_folder, storage_errors, write_atomically
+from .names import Name
 from .quality import Quality
-from .spec import Name, Sha256
+from .spec import Sha256
 
 PROMPT, ANSWER = 256, 128  # tokens of the request by which speeds are compared
 ONE, SOME, MANY = 1, 4, 8  # sequences at once

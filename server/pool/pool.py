@@ -10,18 +10,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from ..errors import LoadFailed, ModelLoading, NotEnoughMemory, PoolFull, QueueFull, WrongModel
 from ..hardware.cpu import usable_cores
 from ..hardware.memory import usable_bytes
 from ..models import signing
+from ..models.adapters import AdapterFormat, named
 from ..models.choice import Chooser
+from ..models.names import ModelName
 from ..models.select import Choice
 from ..models.spec import ModelSpec, Variant
 from ..models.store import Store
 from ..runners.base import Placement
 from ..settings import Settings
+from ..types import Adapter
 from ..worker.messages import Load
 from .eviction import Candidate, choose_victim
 from .resident import Resident, resident_key
@@ -56,6 +59,7 @@ class Pool:
         self._store = store
         self._residents: dict[str, Resident] = {}
         self._failures: dict[str, Failures] = {}  # by key
+        self._signed: set[str] = set()  # files of adapters whose signatures were checked
 
     @property
     def residents(self) -> list[Resident]:
@@ -94,6 +98,23 @@ class Pool:
             yield resident
         finally:
             self._leave(resident)
+
+    async def adapter(self, name: str, resident: Resident) -> Adapter | None:
+        """The adapter that `name` asks for, as a file for the engine of a leased model; None if it asks for none.
+
+        Raises ModelNotFound, and SignatureRefused where signatures are required.
+        """
+        asked = ModelName.parse(name).adapter
+        if asked is None:
+            return None
+        found = named(resident.spec.adapters, asked, resident.spec.name)
+        path = found.files[cast("AdapterFormat", resident.variant.format)]
+        key = self._settings.require_signature
+        if key is not None and path not in self._signed:
+            artifact = signing.Artifact(Path(path))
+            await asyncio.to_thread(signing.require_signed, artifact, key, f"{resident.spec.name}+{asked}")
+            self._signed.add(path)
+        return Adapter(asked, path, found.scale)
 
     async def _loaded(self, name: str, wait: float | None) -> Resident:
         """The best variant that loads, with its user counted."""
@@ -231,6 +252,7 @@ class Pool:
             spin=measured.spin if measured else True,
             context=self.context_of(resident.spec, choice.variant),
             device=choice.device or "cpu",
+            adapters=any(choice.variant.format in adapter.files for adapter in resident.spec.adapters),
         )
         return Load(choice.variant.backend, str(path) if path else None, placement, settings.prefill_ms / 1000)
 

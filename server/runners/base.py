@@ -28,6 +28,7 @@ class Placement(Struct, frozen=True):
     context: int | None = None  # tokens a sequence may have
     cache_tokens: int | None = None  # KV cells shared by all sequences, for engines with one pool
     device: str = "cpu"  # in the words of models.yaml
+    adapters: bool = False  # whether adapters may be loaded; where that takes another graph, it is opened
 
 
 class RunnerInfo(Struct, frozen=True, tag=True):
@@ -175,8 +176,11 @@ class ModelRunner(Protocol):
         """Forget everything past the first `length` tokens. False: it cannot, and the slot is now empty."""
         ...
 
-    def load_adapter(self, path: Path) -> int:
-        """Load a LoRA adapter beside the model; the number is for `Segment.adapter`. Raises LoadFailed if it cannot."""
+    def load_adapter(self, path: Path, scale: float = 1.0) -> int:
+        """Load a LoRA adapter beside the model; the number is for `Segment.adapter`. `scale` multiplies what it adds.
+
+        Raises LoadFailed if it cannot.
+        """
         ...
 
     def close(self) -> None:

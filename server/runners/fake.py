@@ -44,6 +44,12 @@ class FakeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fail_token: int | None = None  # an encoder's call fails with this token in it
 
 
+class FakeAdapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file of a fake adapter says: a number that changes every answer."""
+
+    salt: int
+
+
 class FakeTokenizer:
     """Bytes, and three special tokens."""
 
@@ -88,6 +94,8 @@ class FakeRunner:
         self.tokenizer = FakeTokenizer(options.chat_template)
         self.forwards = 0
         self._slots: list[list[int]] = [[] for _ in range(placement.slots)]
+        self._adapters: list[int] = []  # their salts
+        self._owners: list[int | None] = [None] * placement.slots  # the adapter that computed what a slot holds
 
     def forward(self, batch: Batch) -> ArrayLogits:
         self._check(batch)
@@ -97,8 +105,10 @@ class FakeRunner:
         rows: list[FloatRows] = []
         for segment in batch:
             hashes = self._slots[segment.slot]
+            salt = 0 if segment.adapter is None else self._adapters[segment.adapter]
+            self._owners[segment.slot] = segment.adapter
             for token in segment.tokens:
-                hashes.append(((hashes[-1] if hashes else 7) * 1_000_003 + token + 1) % _PRIME)
+                hashes.append(((hashes[-1] if hashes else 7) * 1_000_003 + token + 1 + salt) % _PRIME)
             rows += [self._row(hashes[segment.start + offset]) for offset in segment.wanted]
         return ArrayLogits(rows or np.zeros((0, VOCABULARY)))
 
@@ -107,6 +117,7 @@ class FakeRunner:
             return False
         assert len(self._slots[source]) >= length, "a prefix longer than what the source holds"
         self._slots[target] = self._slots[source][:length]
+        self._owners[target] = self._owners[source]
         return True
 
     def truncate(self, slot: int, length: int) -> bool:
@@ -117,8 +128,13 @@ class FakeRunner:
         self._slots[slot].clear()
         return False
 
-    def load_adapter(self, path: Path) -> int:
-        raise LoadFailed(f"The fake engine has no weights that {path.name} could adapt.")
+    def load_adapter(self, path: Path, scale: float = 1.0) -> int:
+        try:
+            adapter = msgspec.json.decode(path.read_bytes(), type=FakeAdapter)
+        except (OSError, msgspec.DecodeError):
+            raise LoadFailed(f"The fake engine has no weights that {path.name} could adapt.") from None
+        self._adapters.append(int(adapter.salt * scale * 1009))
+        return len(self._adapters) - 1
 
     def close(self) -> None:
         self._slots.clear()
@@ -133,6 +149,8 @@ class FakeRunner:
                 f"slot {segment.slot} holds {held} tokens, the segment starts at {segment.start}"
             )
             assert segment.start + len(segment.tokens) <= self.info.context_length, "past the context"
+            assert not held or self._owners[segment.slot] == segment.adapter, "entries that another adapter computed"
+            assert segment.adapter is None or segment.adapter < len(self._adapters), "no such adapter"
             assert all(0 <= token < VOCABULARY for token in segment.tokens), "a token outside the vocabulary"
             added += len(segment.tokens)
         held = sum(len(slot) for slot in self._slots)

@@ -103,7 +103,9 @@ class GenaiRunner:
         del held.tokens[length:]
         return True
 
-    def load_adapter(self, path: Path) -> int:
+    def load_adapter(self, path: Path, scale: float = 1.0) -> int:
+        if scale != 1.0:
+            raise LoadFailed(f"ONNX Runtime GenAI takes {path.name} as it is, without a scale; remove it.")
         try:
             self._adapters.load(str(path), str(self._adapter_count))
         except RuntimeError as error:

@@ -1,83 +1,150 @@
-"""`cupola convert`, as a person runs it, on the default model."""
+"""`cupola convert` and `cupola export`, as a user runs them, on a small model."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from converters.gguf_to_hf import convert as to_checkpoint
+from converters import gguf_to_hf
+from server.models import foundry
+from server.models.registry import Registry
+from server.models.store import Store
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+from ..converters.conftest import load
+from ..converters.small import Small, write
+from ..models.hub import running_hub
+from .test_run import cupola
+
+PLAIN = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(real_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint") / "smollm2"
-    to_checkpoint(real_model, folder)
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("small") / "small.gguf", Small("llama", tied=False, feed_forward=128))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model: Path) -> Path:
+    folder = model.parent / "checkpoint"
+    gguf_to_hf.convert(model, folder, "fp32")
+    (folder / "chat_template.jinja").write_text(PLAIN)
     return folder
 
 
-def cupola(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "server", *arguments],
-        capture_output=True,
-        check=False,
-        text=True,
-        env={"CUPOLA_HOME": str(home), "PATH": "/usr/bin:/bin"},
-        timeout=380,
+def made(home: Path, name: str) -> Path:
+    """What is in the store of a model, with a record."""
+    found, variants = Registry.load(home / "models.yaml").resolve(name)
+    manifest = Store(home).manifest(found, variants[0])
+    assert manifest is not None
+    assert manifest.record is not None
+    return Store(home).path(manifest)
+
+
+def test_a_gguf_becomes_a_model_of_ones_own(model: Path, tmp_path: Path) -> None:
+    done = cupola(tmp_path, "convert", str(model), "--to", "onnx", "-o", "mine", "--json")
+    assert done.returncode == 0, done.stderr
+    about = json.loads(done.stdout)
+    assert about["model"] == "mine"
+    assert [step["tool"] for step in about["record"]["steps"]] == ["gguf-to-onnx"]
+    folder = made(tmp_path, "mine")
+    again = cupola(tmp_path, "convert", str(model), "--to", "onnx", "-o", "mine")
+    assert "is the name or alias of a known model" in again.stderr
+    runner = load("onnx", folder, context=64)
+    runner.close()
+    foundry_folder = tmp_path / "foundry" / "Me" / "mine"
+    done = cupola(tmp_path, "export", "mine", "--foundry", str(foundry_folder))
+    assert done.returncode == 0, done.stderr
+    assert "There is no PromptTemplate" in done.stdout or "no chat template" in done.stdout
+    found = foundry.read(foundry_folder)
+    assert found is not None
+    assert found.name == "mine:1"
+    assert (foundry_folder / "cupola.json").is_file()
+
+
+@pytest.mark.real
+def test_a_recipe_of_olive_and_its_folder_for_foundry_local(checkpoint: Path, tmp_path: Path) -> None:
+    """The recipe that corresponds to a conversion, run by Olive itself, computes the same as the conversion."""
+    options = (str(checkpoint), "--to", "onnx", "--precision", "int4", "--algorithm", "rtn")
+    recipe, plain = tmp_path / "recipe.json", tmp_path / "plain"
+    assert cupola(tmp_path, "convert", *options, "--export-olive", str(recipe)).returncode == 0
+    done = cupola(tmp_path, "convert", "--olive", str(recipe), "-o", "mine")
+    assert done.returncode == 0, done.stderr
+    assert cupola(tmp_path, "convert", *options, "-o", str(plain)).returncode == 0
+    folder = made(tmp_path, "mine")
+    assert (folder / "model.onnx.data").read_bytes() == (plain / "model.onnx.data").read_bytes()
+    exported = tmp_path / "foundry"
+    done = cupola(tmp_path, "export", "mine", "--foundry", str(exported))
+    assert done.returncode == 0, done.stderr
+    found = foundry.read(exported)
+    assert found is not None
+    assert found.template == foundry.PromptTemplate(
+        prompt="<user>{Content}</><a>",
+        user="<user>{Content}</>",
+        assistant="<assistant>{Content}</>",
+        system="<system>{Content}</>",
     )
+    runner = load("genai", exported, context=64)  # what Foundry Local is made of
+    runner.close()
+
+
+@pytest.mark.real
+def test_a_repository_of_the_hub(checkpoint: Path, tmp_path: Path) -> None:
+    files = {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.name != "cupola.json"}
+    with running_hub() as hub:
+        hub.repos["acme/small"] = files | {"pytorch_model.bin": b"PK\x03\x04", "old/model.safetensors": b"other"}
+        hub.repos["acme/pickled"] = {"pytorch_model.bin": b"PK\x03\x04", "config.json": b"{}"}
+        options = ("--to", "gguf", "--precision", "f16", "-o", str(tmp_path / "made"))
+        online = {"CUPOLA_HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
+        refused = cupola(tmp_path, "convert", "acme/pickled", *options, **online)
+        done = cupola(tmp_path, "convert", "acme/small", *options, **online)
+        offline = cupola(tmp_path, "convert", "acme/other", *options, CUPOLA_OFFLINE="1")
+        assert hub.requests("model.safetensors", "cdn")
+        assert not hub.requests("pytorch_model.bin", "hub") + hub.requests("old/model.safetensors", "hub")
+    assert "acme/pickled has no safetensors" in refused.stderr
+    assert done.returncode == 0, done.stderr
+    assert {path.suffix for path in (tmp_path / "made").iterdir()} == {".gguf", ".json"}
+    assert "Offline mode is on" in offline.stderr
+
+
+def test_a_folder_is_written_and_no_more(checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    done = cupola(tmp_path, "convert", str(checkpoint), "--to", "gguf", "--precision", "f16", "-o", f"{target}/")
+    assert done.returncode == 0, done.stderr
+    assert len(list(target.glob("*.gguf"))) == 1
+    assert not (tmp_path / "models.yaml").exists()
+    added = cupola(tmp_path, "add", str(target), "--name", "mine")
+    assert added.returncode == 0, added.stderr
+    assert cupola(tmp_path, "pull", "mine").returncode == 0
+    assert made(tmp_path, "mine").suffix == ".gguf"
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("arguments", "complaint"),
     [
-        ("small-gguf", ["--to", "gguf", "--precision", "q8_0"]),
-        ("small-onnx", ["--to", "onnx", "--precision", "int8"]),
+        (("MODEL", "--to", "onnx"), "Say what to call the result"),
+        (("MODEL", "-o", "x"), "Say what to convert and into what"),
+        (("MODEL", "--to", "tar", "-o", "x"), "no way to 'tar'"),
+        (("MODEL", "--to", "onnx", "--device", "npu", "-o", "x"), "--device npu"),
+        (("CHECKPOINT", "--to", "onnx", "--device", "npu", "-o", "x"), "its maker's tools"),
+        (("CHECKPOINT", "--to", "onnx", "--precision", "fp16", "-o", "x"), "not for the processor"),
+        (("nobody", "--to", "onnx", "-o", "x"), "Model 'nobody' does not exist"),
+        (("./nobody", "--to", "onnx", "-o", "x"), "neither a file or folder here"),
+        (("MODEL", "--to", "onnx", "--base", "y", "-o", "x"), "--base is for adapters"),
+        (("MODEL", "--to", "gguf", "-o", "smollm2"), "name or alias of a known model"),
+        (("--olive", "absent.json", "-o", "x"), "cannot be read"),
+        (("CHECKPOINT", "--olive", "absent.json", "--to", "onnx", "-o", "x"), "The recipe says what is made"),
+        (("MODEL", "--to", "onnx", "--export-olive", "x.json"), "and no other conversion"),
     ],
 )
-def test_a_checkpoint_becomes_a_model_that_answers(
-    checkpoint: Path, tmp_path: Path, name: str, options: list[str]
+def test_bad_input_is_one_sentence(
+    arguments: tuple[str, ...], complaint: str, model: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    made = cupola(tmp_path, "convert", str(checkpoint), *options, "-o", name, "--json")
-    assert made.returncode == 0, made.stderr
-    told = json.loads(made.stdout)
-    assert told["model"] == name
-    assert told["record"]["steps"][0]["tool"] == "gguf-to-hf"
-    shown = json.loads(cupola(tmp_path, "show", name, "--json").stdout)
-    [pulled] = [variant["pulled"] for variant in shown["variants"] if variant["pulled"]]
-    assert pulled["record"]["digest"] == told["record"]["digest"]
-    assert len(pulled["record"]["steps"]) == len(told["record"]["steps"])
-    again = cupola(tmp_path, "convert", str(checkpoint), *options, "-o", name)
-    assert again.returncode != 0
-    assert f"'{name}' is the name or alias of a known model" in again.stderr
-    # The message that the registry gives the default model; without it near-ties decide.
-    answer = cupola(tmp_path, "run", name, "What is the capital of France?", "--system", "You are a helpful assistant.")
-    assert "Paris" in answer.stdout, answer.stderr
-
-
-def test_a_folder_is_written_and_nothing_more(checkpoint: Path, tmp_path: Path) -> None:
-    target = tmp_path / "out" / "f16"
-    made = cupola(
-        tmp_path / "home", "convert", str(checkpoint), "--to", "gguf", "--precision", "f16", "-o", str(target)
-    )
-    assert made.returncode == 0, made.stderr
-    assert sorted(path.name for path in target.iterdir()) == ["cupola.json", "smollm2-F16.gguf"]
-    assert not (tmp_path / "home").exists()
-
-
-@pytest.mark.parametrize(
-    ("source", "options", "words"),
-    [
-        ("no-such-model", ["--to", "onnx"], "no-such-model"),
-        ("smollm2", ["--to", "onnx"], "pull it first"),
-        (".", ["--to", "onnx"], "no config.json"),
-    ],
-)
-def test_bad_input_is_one_sentence(tmp_path: Path, source: str, options: list[str], words: str) -> None:
-    made = cupola(tmp_path / "home", "convert", str(tmp_path) if source == "." else source, *options, "-o", "x")
-    assert made.returncode != 0
-    assert made.stderr.startswith("Error: ")
-    assert words in made.stderr
-    assert made.stderr.count("\n") == 1
+    known = {"MODEL": str(model), "CHECKPOINT": str(checkpoint)}
+    done = cupola(tmp_path, "convert", *(known.get(argument, argument) for argument in arguments))
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert not (tmp_path / "models.yaml").exists()

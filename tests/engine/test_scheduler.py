@@ -164,11 +164,11 @@ def test_the_common_prefix_is_the_longest(a: list[int], b: list[int]) -> None:
 @given(TOKENS.filter(bool), st.lists(TOKENS, min_size=4, max_size=4), st.sets(st.integers(0, 3), min_size=1))
 def test_a_seat_holds_what_it_promises(prompt: list[int], contents: list[list[int]], free: set[int]) -> None:
     held = dict(enumerate(contents))
-    seat = choose_seat(prompt, held, sorted(free))
+    seat = choose_seat(prompt, held, sorted(free), list(held))
     assert seat.slot in free
     assert seat.reused < len(prompt)
     assert held[seat.source][: seat.reused] == prompt[: seat.reused]
-    assert choose_seat(prompt, held, sorted(free), may_reuse=False).reused == 0
+    assert choose_seat(prompt, held, sorted(free), []).reused == 0
 
 
 @given(st.integers(1, 300), st.integers(0, 299), st.sampled_from([1, 16, 64]), st.integers(1, 2))

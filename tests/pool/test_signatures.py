@@ -7,6 +7,8 @@ from pathlib import Path
 import httpx
 
 from server.errors import EXIT_CONFIG
+from server.models.adapters import AddedAdapter
+from server.models.overlay import add_adapter
 from server.models.registry import Registry
 from server.models.signing import Artifact, sign, stored
 from server.models.store import Store
@@ -82,3 +84,21 @@ def test_a_file_that_is_no_key_stops_the_start(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == EXIT_CONFIG
     assert "is no public key" in done.stderr
+
+
+def test_an_adapter_has_to_be_signed_as_well(tmp_path: Path) -> None:
+    home, keys = tmp_path / "home", write_keys(tmp_path / "own")
+    add_fake_model(home, "base")
+    sign(Artifact(home / "base.json"), keys.private)
+    pull(home, "base")
+    for salt, name in enumerate(("signed", "unsigned"), 1):
+        (home / name).mkdir()
+        (home / name / "adapter.json").write_text(f'{{"salt": {salt}}}')
+        entry = AddedAdapter(name=name, model="base", files={"fake": f"{name}/adapter.json"})
+        add_adapter(home / "models.yaml", entry)
+    sign(Artifact(home / "signed" / "adapter.json"), keys.private)
+    with running_server(home, "--require-signature", str(keys.public)) as server, server.client() as http:
+        assert ask(http, "base+signed")[0] == 200
+        status, error = ask(http, "base+unsigned")
+        assert (status, error.partition(":")[0]) == (403, "signature_refused")
+        assert ask(http, "base")[0] == 200

@@ -6,6 +6,7 @@ import psutil
 from fastapi import APIRouter
 
 from ...models.choice import not_pulled
+from ...models.names import ModelName
 from ...models.spec import ModelSpec, Variant
 from ...pool.resident import Resident
 from ..schemas.models import Capabilities, ModelBody, ModelList, ResidentBody, ResidentList
@@ -22,6 +23,9 @@ async def list_models(services: Collaborators) -> ModelList:
         _, choices = services.chooser.ranking(spec.name)
         here = [choice.variant for choice in choices if choice.candidate.manifest]
         found += [describe(services, spec, here[0])] if here else []
+        for adapter in spec.adapters:
+            fitting = [variant for variant in here if variant.format in adapter.files]
+            found += [describe(services, spec, fitting[0], adapter.name)] if fitting else []
     return ModelList(data=found)
 
 
@@ -32,7 +36,7 @@ async def get_model(name: str, services: Collaborators) -> ModelBody:
     here = [choice.variant for choice in choices if choice.candidate.manifest]
     if not here:
         raise not_pulled(name)
-    return describe(services, spec, here[0])
+    return describe(services, spec, here[0], ModelName.parse(name).adapter)
 
 
 @router.get("/admin/models")
@@ -41,16 +45,18 @@ async def list_residents(services: Collaborators) -> ResidentList:
     return ResidentList(models=[_resident(resident) for resident in services.pool.residents])
 
 
-def describe(services: Services, spec: ModelSpec, variant: Variant) -> ModelBody:
+def describe(services: Services, spec: ModelSpec, variant: Variant, adapter: str | None = None) -> ModelBody:
     manifest = services.store.manifest(spec, variant)
     resident = services.pool.resident(spec, variant)
     loaded = resident is not None and resident.state == "loaded"
     context = resident.context_length if resident and loaded else services.pool.context_of(spec, variant)
     return ModelBody(
-        id=spec.name,
+        id=spec.name if adapter is None else f"{spec.name}+{adapter}",
+        root=spec.name,
+        parent=None if adapter is None else spec.name,
         created=int(manifest.created.timestamp()) if manifest else 0,
         owned_by="cupola",
-        aliases=list(services.registry.aliases(spec)),
+        aliases=[f"{alias}+{adapter}" if adapter else alias for alias in services.registry.aliases(spec)],
         variant=spec.variant_id(variant),
         engine=variant.backend,
         quantization=variant.quantization,

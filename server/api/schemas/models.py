@@ -38,9 +38,14 @@ class Capabilities(BaseModel):
 
 
 class ModelBody(BaseModel):
-    """A pulled model. Beyond OpenAI's fields: what runs it and how."""
+    """A pulled model, or one with an adapter. Beyond OpenAI's fields: what runs it and how.
+
+    `root` is the model whose weights answer; `parent` the same of an adapter, as vLLM has it, and null of a model.
+    """
 
     id: str
+    root: str
+    parent: str | None = None
     object: Literal["model"] = "model"
     created: int
     owned_by: str

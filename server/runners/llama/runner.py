@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import LoadFailed
 from ..base import Batch, CacheFull, FloatRows, Placement, RowLogits, RunnerInfo, Segment, SlotsLost, split_segment
+from .adapters import Adapters
 from .library import BatchArrays, NativeLog, llama
 from .tokenizer import LlamaTokenizer
 
@@ -51,6 +51,7 @@ class LlamaRunner:
         )
         # A recurrent state cannot be cut at an earlier token, nor shared in part.
         self._recurrent = bool(llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model))
+        self._adapters = Adapters(model, context, native_log.errors)
         self._lengths = [0] * placement.slots
         self._views: dict[int, FloatRows] = {}
         self._batch = llama.llama_batch_init(BATCH_TOKENS, 0, 1)
@@ -58,9 +59,10 @@ class LlamaRunner:
 
     def forward(self, batch: Batch) -> RowLogits:
         self._check(batch)
-        calls = _calls(batch)
+        calls = calls_of(batch, self._adapters.active)
         rows: list[FloatRows] = [_NO_ROW] * sum(len(segment.wanted) for segment in batch)
         for call in calls:
+            self._adapters.activate(call[0].segment.adapter)
             self._decode([piece.segment for piece in call], batch)
             last = call is calls[-1]
             for row, view in self._rows(call):
@@ -89,8 +91,8 @@ class LlamaRunner:
         self._lengths[slot] = 0
         return length == 0
 
-    def load_adapter(self, path: Path) -> int:
-        raise LoadFailed(f"The llama engine cannot load adapters yet, so it cannot load {path.name}.")
+    def load_adapter(self, path: Path, scale: float = 1.0) -> int:
+        return self._adapters.load(path, scale)
 
     def close(self) -> None:
         llama.llama_batch_free(self._batch)
@@ -115,7 +117,7 @@ class LlamaRunner:
             self._lengths[slot] = 0
         raise SlotsLost(slots, f"llama_decode returned {code}")
 
-    def _rows(self, call: "list[_Piece]") -> Iterator[tuple[int, FloatRows]]:
+    def _rows(self, call: "list[Piece]") -> Iterator[tuple[int, FloatRows]]:
         """The rows that the last call made, with their place in the batch."""
         first = 0
         for piece in call:
@@ -139,37 +141,44 @@ class LlamaRunner:
         for segment in batch:
             held = self._lengths[segment.slot]
             assert segment.tokens, "an empty segment"
+            assert segment.adapter is None or segment.adapter < len(self._adapters), "no such adapter"
             assert segment.start == held, f"slot {segment.slot} holds {held} tokens, not {segment.start}"
             assert held + len(segment.tokens) <= self.info.context_length, "past the context"
             assert 0 <= min(segment.tokens) <= max(segment.tokens) < self.info.vocab_size, "no such token"
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class Piece:
     """A part of a segment, and the place of its first wanted row in the batch."""
 
     segment: Segment
     row: int
 
 
-def _calls(batch: Batch) -> list[list[_Piece]]:
-    """One call for each chunk of a prompt, then one for all that decode, whose rows are then read where they lie.
+def calls_of(batch: Batch, active: int | None) -> list[list[Piece]]:
+    """One call for each chunk of a prompt, then one for all that decode with the same adapter.
 
     Streams decode together when they have one token each and come in order of their ids; a prompt runs by itself.
+    Adapters are changed as rarely as can be: prompts begin with the one that is active, decodes with the last one of
+    the prompts. The rows of the last call are read where they lie.
     """
-    prompts: list[list[_Piece]] = []
-    decodes: list[_Piece] = []
+    prompts: list[list[Piece]] = []
+    decodes: dict[int | None, list[Piece]] = {}
     row = 0
     for segment in batch:
         for part in split_segment(segment, CHUNK_TOKENS):
-            piece = _Piece(part, row)
+            piece = Piece(part, row)
             row += len(part.wanted)
             if len(segment.tokens) > 1:
                 prompts.append([piece])
             else:
-                decodes.append(piece)
-    decodes.sort(key=lambda piece: piece.segment.slot)
-    return [*prompts, decodes] if decodes else prompts
+                decodes.setdefault(segment.adapter, []).append(piece)
+    order = list(dict.fromkeys([active, *(call[0].segment.adapter for call in prompts)]))
+    prompts.sort(key=lambda call: order.index(call[0].segment.adapter))
+    last = prompts[-1][0].segment.adapter if prompts else active
+    for together in decodes.values():
+        together.sort(key=lambda piece: piece.segment.slot)
+    return [*prompts, *sorted(decodes.values(), key=lambda together: together[0].segment.adapter != last)]
 
 
 def context_length(model: Any, placement: Placement) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...errors import InvalidValue, LoadFailed
 from ...models.genai_config import GenaiConfig, read
+from ...models.lora_graph import GRAPH
 from ...models.tokenizer import JsonTokenizer
 from ..base import Placement, ReportProgress, Segment, SlotsLost
 from .device_rows import DeviceRows
@@ -31,7 +32,8 @@ def load(
         raise LoadFailed(error.message) from None
     report(0.2)
     _refuse(artifact, declines(artifact, config))
-    session = open_session(artifact / config.model.decoder.filename, placement)
+    adaptable = placement.adapters and (artifact / GRAPH).is_file()
+    session = open_session(artifact / (GRAPH if adaptable else config.model.decoder.filename), placement)
     layout = Layout(session, config)
     _refuse(artifact, layout.mismatch())
     report(0.9)

@@ -87,8 +87,8 @@ class OnnxRunner:
         self._seats.lengths[slot] = length
         return True
 
-    def load_adapter(self, path: Path) -> int:
-        return self._adapters.load(path)
+    def load_adapter(self, path: Path, scale: float = 1.0) -> int:
+        return self._adapters.load(path, scale)
 
     def close(self) -> None:
         del self._decoding

@@ -30,6 +30,7 @@ class Session:
         self.device = device
         self.inputs: dict[str, Any] = {value.name: value for value in session.get_inputs()}
         self.outputs: dict[str, Any] = {value.name: value for value in session.get_outputs()}
+        self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.overridable: dict[str, Any] = {value.name: value for value in session.get_overridable_initializers()}
 
     def dtype(self, name: str) -> np.dtype[Any]:
