@@ -105,6 +105,8 @@ class Fuzz:
 
     def _call(self, case: Case) -> None:
         self._bend(case)
+        # Bent, it is no longer what it was generated as; and the library's own validator takes no half characters.
+        case._meta = None
         name = f"{case.method} {case.operation.path}"
         # Written here, since the client refuses NaN.
         sent: dict[str, Any] = {"data": json.dumps(case.body).encode()} if isinstance(case.body, dict) else {}
