@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -10,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
+from server.child.platform import peak_memory
 from server.errors import InvalidValue
 from server.models import gguf
 from server.models.files import write_atomically
@@ -106,16 +106,6 @@ def count_types(model: gguf.Gguf) -> dict[str, int]:
     """How many tensors of a GGUF file are stored in which type."""
     names = sorted(info.kind for info in model.tensors.values())
     return {name: names.count(name) for name in dict.fromkeys(names)}
-
-
-def peak_memory() -> int | None:
-    """Bytes that this process held at most; None where the system does not say."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _stated(source: Path) -> tuple[str, str]:
