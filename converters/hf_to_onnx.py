@@ -37,7 +37,6 @@ FAILURES = (
     AttributeError,
     ImportError,
     LookupError,
-    NotImplementedError,
     OSError,
     RuntimeError,
     TypeError,
@@ -54,12 +53,12 @@ class Options:
     perplexity are gone.
     """
 
-    precision: Precision = "int4"
+    precision: str = "int4"
     device: str = "cpu"
     block_size: int = 32
     symmetric: bool = True
     accuracy_level: int | None = None
-    algorithm: Algorithm | None = None
+    algorithm: str | None = None
     prune_lm_head: bool = False
 
     def check(self) -> None:
@@ -123,7 +122,7 @@ def convert(source: Path, folder: Path, options: Options = Options()) -> Outcome
         scratch.mkdir()
         with quiet() as words:
             _build(source.resolve(), partial.resolve(), options, scratch, words, config)
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(scratch)
         if (source / TEMPLATE).is_file() and not (partial / TEMPLATE).is_file():
             shutil.copyfile(source / TEMPLATE, partial / TEMPLATE)
         genai_config.read(partial)  # what the server would refuse is no artifact

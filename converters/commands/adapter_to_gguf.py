@@ -9,12 +9,9 @@ from server.errors import CupolaError
 from server.models.conversion import Line
 
 from ..reporting import finish, reporting
-from .parameters import AsJson, Target
+from .parameters import Adapter, AsJson, Target
 
 EXAMPLE = "python -m converters adapter-to-gguf ./adapter base.gguf ./adapter-gguf"
-Adapter = Annotated[
-    Path, typer.Argument(metavar="ADAPTER", help="A folder of PEFT with a LoRA in safetensors.", file_okay=False)
-]
 
 
 def command(

@@ -8,12 +8,9 @@ import typer
 from server.models.conversion import Line
 
 from ..reporting import finish, reporting
-from .parameters import AsJson, Target
+from .parameters import Adapter, AsJson, Target
 
 EXAMPLE = "python -m converters adapter-to-onnx ./adapter ./base-onnx ./adapter-onnx"
-Adapter = Annotated[
-    Path, typer.Argument(metavar="ADAPTER", help="A folder of PEFT with a LoRA in safetensors.", file_okay=False)
-]
 
 
 def command(

@@ -34,12 +34,12 @@ def command(
 
     with reporting(as_json=as_json) as reporter:
         options = Options(
-            precision,  # type: ignore[arg-type]  # checked by Options
+            precision,
             device,
             block_size,
             symmetric,
             accuracy_level,
-            algorithm,  # type: ignore[arg-type]
+            algorithm,
             prune_lm_head,
         )
         options.check()

@@ -8,16 +8,14 @@ import typer
 from server.models.conversion import Line
 
 from ..reporting import finish, reporting
-from .parameters import AsJson, Target
+from .parameters import Adapter, AsJson, Target
 
 EXAMPLE = "python -m converters merge ./checkpoint ./adapter ./merged"
 
 
 def command(
     source: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A Hugging Face folder.", file_okay=False)],
-    adapter: Annotated[
-        Path, typer.Argument(metavar="ADAPTER", help="A folder of PEFT with a LoRA in safetensors.", file_okay=False)
-    ],
+    adapter: Adapter,
     target: Target,
     as_json: AsJson = False,
 ) -> None:

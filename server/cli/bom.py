@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InvalidValue, ModelNotPulled
+from ..errors import InvalidValue
 from ..models.bom import Subject, bill
 from ..models.files import storage_errors, write_atomically
 from ..models.lineage import RECORD, read_record
@@ -16,6 +16,7 @@ from ..models.registry import Registry
 from ..models.spec import ModelSpec
 from ..models.store import Store
 from ..settings import load_settings
+from .choosing import pulled_files
 from .details import origin_of
 
 Target = Annotated[
@@ -50,9 +51,7 @@ def _subject(target: str) -> Subject:
     settings = load_settings()
     model, variants = Registry.load(settings.overlay).resolve(target)
     store = Store(settings.home)
-    here = [manifest for variant in variants if (manifest := store.manifest(model, variant)) and manifest.files]
-    if not here:
-        raise ModelNotPulled(f"Model '{target}' is not here; get it with: cupola pull {target}")
+    here = pulled_files(store, target, model, variants)
     if len(here) > 1:
         names = ", ".join(f"{manifest.model}@{manifest.variant}" for manifest in here)
         raise InvalidValue(f"A bill is of one artifact, and here are {names}. Choose one.")

@@ -1,16 +1,18 @@
 """How the choice of a variant looks in a terminal; what the commands share that make it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
 
+from ..errors import ModelNotPulled
 from ..hardware.place import facts_of
 from ..hardware.probe import read_system
 from ..models.choice import Chooser
+from ..models.manifest import Manifest
 from ..models.registry import Registry
 from ..models.select import Choice
-from ..models.spec import ModelSpec
+from ..models.spec import ModelSpec, Variant
 from ..models.store import Store
 from ..settings import Settings
 from .progress import megabytes
@@ -22,6 +24,14 @@ def open_chooser(settings: Settings) -> Chooser:
     """A chooser for this device, as it is now. Takes up to two seconds."""
     facts = facts_of(read_system(settings.home))
     return Chooser(Registry.load(settings.overlay), Store(settings.home), facts)
+
+
+def pulled_files(store: Store, name: str, model: ModelSpec, variants: Iterable[Variant]) -> list[Manifest]:
+    """What is here of the variants that `name` means, and has files. Raises ModelNotPulled where nothing is."""
+    here = [manifest for variant in variants if (manifest := store.manifest(model, variant)) and manifest.files]
+    if not here:
+        raise ModelNotPulled(f"Model '{name}' is not here; get it with: cupola pull {name}")
+    return here
 
 
 def ranked(model: ModelSpec, choices: list[Choice]) -> Iterator[str]:

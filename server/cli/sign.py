@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InvalidValue, ModelNotPulled
+from ..errors import InvalidValue
 from ..models import signing
 from ..models.registry import Registry
 from ..models.store import Store
 from ..settings import load_settings
+from .choosing import pulled_files
 
 Target = Annotated[str, typer.Argument(metavar="MODEL_OR_PATH", help="Name of a model here, a folder, or a file.")]
 
@@ -54,8 +55,5 @@ def _artifacts(target: str) -> Iterator[tuple[str, signing.Artifact]]:
     settings = load_settings()
     model, variants = Registry.load(settings.overlay).resolve(target)
     store = Store(settings.home)
-    here = [manifest for variant in variants if (manifest := store.manifest(model, variant)) and manifest.files]
-    if not here:
-        raise ModelNotPulled(f"Model '{target}' is not here; get it with: cupola pull {target}")
-    for manifest in here:
+    for manifest in pulled_files(store, target, model, variants):
         yield f"{manifest.model}@{manifest.variant}", signing.stored(settings.home, manifest, store.path(manifest))

@@ -19,8 +19,7 @@ from ..child.channel import ChildChannel
 from ..errors import ContextLengthExceeded, CupolaError, EngineFailed, InvalidValue
 from ..runners.base import Encoder, FloatRows, Tokenizer
 from .batching import choose
-from .expected import Expected
-from .intake import LONG_PROMPT
+from .expected import LONG_PROMPT, Expect, Expected, Refuse, Reply
 from .messages import (
     Cancel,
     Detokenise,
@@ -28,10 +27,7 @@ from .messages import (
     Encoded,
     EncodeFailed,
     Failure,
-    Text,
     Tokenise,
-    Tokens,
-    TokensRefused,
     ToWorker,
 )
 from .tokenising import text_of, tokens_of
@@ -48,28 +44,6 @@ class Job:
     left: list[int]
     vectors: FloatRows  # [rows, dimension]
     apart: bool = False  # it was in a batch that failed, and shares no other
-
-
-@dataclass(frozen=True, slots=True)
-class Expect:
-    """A helper tokenises a request: what comes next of it may be its cancellation."""
-
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """A request that failed before it became a job."""
-
-    request_id: str
-    error: CupolaError
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer that needs no engine, for the one thread that writes to the pipe."""
-
-    message: Tokens | Text | TokensRefused
 
 
 Command = Expect | Job | Refuse | Cancel | Reply

@@ -1,4 +1,33 @@
-"""Requests between the pipe and the thread that computes. Pure."""
+"""Requests between the pipe and the thread that computes, of text and of vectors alike. Pure."""
+
+from dataclasses import dataclass
+
+from ..errors import CupolaError
+from .messages import Text, Tokens, TokensRefused
+
+LONG_PROMPT = 16_384  # characters; a longer text is tokenised beside the reader
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A request is being prepared by a helper: what comes next of it may be its cancellation."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A request that failed before it was ready to run."""
+
+    request_id: str
+    error: CupolaError
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that needs no engine, for the one thread that writes to the pipe."""
+
+    message: Tokens | Text | TokensRefused
 
 
 class Expected:

@@ -18,25 +18,9 @@ from ..engine.trial import Trials
 from ..errors import CupolaError
 from ..runners.base import ModelRunner
 from ..types import Request
-from .messages import Cancel, Detokenise, Submit, Text, Tokenise, Tokens, TokensRefused, ToWorker
+from .expected import LONG_PROMPT, Expect, Refuse, Reply
+from .messages import Cancel, Detokenise, Submit, Tokenise, ToWorker
 from .tokenising import text_of, tokens_of
-
-LONG_PROMPT = 16_384  # characters; a longer text is tokenised beside the reader
-
-
-@dataclass(frozen=True, slots=True)
-class Expect:
-    """A request is being prepared by a helper: what comes next of it may be its cancellation."""
-
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """A request that failed before it became a sequence."""
-
-    request_id: str
-    error: CupolaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +29,6 @@ class Arrive:
 
     request_id: str
     sequences: list[Sequence]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer that needs no engine, for the one thread that writes to the pipe."""
-
-    message: Tokens | Text | TokensRefused
 
 
 Command = Arrive | Cancel | Expect | Refuse | Reply

@@ -17,8 +17,8 @@ from ..errors import CupolaError
 from ..runners import load_model
 from ..runners.base import Encoder, ModelRunner
 from .encoding import EncodingWorker
-from .expected import Expected
-from .intake import Arrive, Command, Expect, Intake, Refuse, Reply
+from .expected import Expect, Expected, Refuse, Reply
+from .intake import Arrive, Command, Intake
 from .messages import Cancel, Failure, Load, LoadError, Loading, Ready, StepDone, ToWorker
 
 PROGRESS_STEP = 0.01

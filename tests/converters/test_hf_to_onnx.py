@@ -108,12 +108,12 @@ def test_memory(real_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (Options("int3"), "no precision 'int3'"),  # type: ignore[arg-type]
+        (Options("int3"), "no precision 'int3'"),
         (Options("fp16"), "not for the processor"),
         (Options(device="npu"), "its maker's tools"),
         (Options(device="toaster"), "no device 'toaster'"),
         (Options(block_size=33), "33 is not one of"),
-        (Options(algorithm="gptq"), "no algorithm 'gptq'"),  # type: ignore[arg-type]
+        (Options(algorithm="gptq"), "no algorithm 'gptq'"),
         (Options("fp32", algorithm="rtn"), "quantises nothing"),
         (Options(accuracy_level=7), "from 1 to 4"),
     ],

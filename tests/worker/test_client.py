@@ -13,7 +13,7 @@ from server.errors import ContextLengthExceeded, InvalidValue, LoadFailed, Worke
 from server.runners.base import Placement
 from server.types import Delta, Grammar, Request, SamplingParams
 from server.worker.client import Worker
-from server.worker.intake import LONG_PROMPT
+from server.worker.expected import LONG_PROMPT
 from server.worker.messages import Load, StepDone
 
 LONG = SamplingParams(temperature=0, max_tokens=400, ignore_eos=True)

@@ -1,8 +1,8 @@
 """How a batch is divided into passes that GroupQueryAttention can compute. Pure.
 
 One token each of sequences of any length runs together. Several tokens without a past run together, padded on the
-right; with a past, one sequence at a time. Logits do not depend on the company or on the padding, bit for bit (under an
-adapter in the last bits: its matrices are not packed beforehand, which chooses other kernels), nor on where a prompt is
+right; with a past, one sequence at a time. Logits do not depend on the company or on the padding, bit for bit (except
+under an adapter of a graph from elsewhere, whose LoRA products are in float32), nor on where a prompt is
 cut, with one exception: a single token with a past is another kernel. Chunks end on a grid of CHUNK_TOKENS, so the
 token behind a point of it runs as a single one exactly when its prompt ends there.
 """
