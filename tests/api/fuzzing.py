@@ -167,9 +167,10 @@ class Fuzz:
         for name in ("n", "best_of"):
             if isinstance(body.get(name), int) and body[name] > 2:
                 body[name] = 2
+        limit = self.random.randint(1, 8)  # one for all: a request whose limits differ is refused
         for name in LIMITS:
             if name not in body or (isinstance(body[name], int) and body[name] > 8):
-                body[name] = self.random.randint(1, 8)
+                body[name] = limit
         options = body.get("options")
         if isinstance(options, dict) and isinstance(options.get("num_predict"), int):
             options["num_predict"] = min(options["num_predict"], 8) if options["num_predict"] >= 0 else 8
