@@ -1,6 +1,6 @@
 """A GGUF file in another of llama.cpp's types, by llama.cpp's own quantiser, with an importance matrix or without.
 
-    python -m converters gguf-to-gguf MODEL.gguf FOLDER --precision q4_k_m [--imatrix auto]
+    python -m converters gguf-to-gguf MODEL.gguf FOLDER --precision q4_k_m [--imatrix auto] [--output-type q8_0]
 
 The file appears in the folder under its name when it is whole, and not before. llama.cpp aborts the process on some
 inputs, so this runs in a program of its own.
@@ -23,10 +23,24 @@ from .blocks import Floats
 from .imatrix import Importance
 
 _PREFIX = "LLAMA_FTYPE_MOSTLY_"
+_TENSOR_PREFIX = "GGML_TYPE_"
 ALL_FLOATS = "LLAMA_FTYPE_ALL_F32"
 # Types so coarse that llama.cpp refuses to make them without an importance matrix (tensor_requires_imatrix).
 FLOATS = re.compile(r"-(?:F32|F16|BF16)$", re.IGNORECASE)  # of the file it is made of, in its name
 NEEDS_IMPORTANCE = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "q2_k_s"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Types of their own for the two large matrices at the ends, in llama.cpp's words; None leaves them to the mix."""
+
+    embedding: str | None = None
+    output: str | None = None
+
+    def settings(self) -> dict[str, Scalar]:
+        """What of it is set, for the record."""
+        given = {"token_embedding_type": self.embedding, "output_type": self.output}
+        return {name: kind for name, kind in given.items() if kind is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,7 @@ def convert(
     precision: str,
     importance: Importance | None = None,
     dataset: dict[str, str] | None = None,
+    ends: Ends = Ends(),
 ) -> Outcome:
     """Write `<model>-<TYPE>.gguf` into `folder`. A file that is quantised already is taken as it is and rounded again.
 
@@ -56,8 +71,9 @@ def convert(
     """
     found = reader.read(source)
     check(precision, importance=importance is not None)
-    parameters = _parameters(precision)
-    settings: dict[str, Scalar] = {"precision": precision, "imatrix": importance is not None}
+    parameters = _parameters(precision, ends)
+    _check_ends(found, ends)
+    settings: dict[str, Scalar] = {"precision": precision, "imatrix": importance is not None, **ends.settings()}
     work = manifest.Work("gguf-to-gguf", settings, libraries=("llama-cpp-python",), datasets=dataset or {})
     work.read(source)
     kept = _importance_of(found, importance)
@@ -80,11 +96,36 @@ def check(precision: str, *, importance: bool) -> None:
         raise InvalidValue(f"{precision} needs an importance matrix: --imatrix auto, or a file of one.")
 
 
-def _parameters(precision: str) -> llama.llama_model_quantize_params:
+def tensor_types() -> list[str]:
+    """The types that one matrix may be given."""
+    written = {*known_types(), "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"}  # a mix is of several of the latter
+    return sorted(kind for name, _, _ in reader.TYPES.values() if (kind := name.lower()) in written)
+
+
+def _tensor_type(name: str) -> int:
+    if name not in tensor_types():
+        raise InvalidValue(f"llama.cpp has no type '{name}' for a matrix. Known: {', '.join(tensor_types())}.")
+    return int(getattr(llama, f"{_TENSOR_PREFIX}{name.upper()}"))
+
+
+def _parameters(precision: str, ends: Ends) -> llama.llama_model_quantize_params:
     parameters = llama.llama_model_quantize_default_params()
     parameters.ftype = getattr(llama, ALL_FLOATS if precision == "f32" else f"{_PREFIX}{precision.upper()}")
     parameters.allow_requantize = True
+    if ends.embedding is not None:
+        parameters.token_embedding_type = _tensor_type(ends.embedding)
+    if ends.output is not None:
+        parameters.output_tensor_type = _tensor_type(ends.output)
     return parameters
+
+
+def _check_ends(model: reader.Gguf, ends: Ends) -> None:
+    """Raises InvalidValue for a type whose blocks do not fill the rows; only in its mixes llama.cpp takes another."""
+    width = model.tensors["token_embd.weight"].shape[-1] if "token_embd.weight" in model.tensors else 0
+    for kind in filter(None, (ends.embedding, ends.output)):
+        block = next(size for name, size, _ in reader.TYPES.values() if name == kind.upper())
+        if width % block:
+            raise InvalidValue(f"{kind} has blocks of {block} weights, and rows of {width} are no multiple of that.")
 
 
 def _importance_of(model: reader.Gguf, importance: Importance | None) -> dict[str, Floats] | None:

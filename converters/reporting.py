@@ -44,7 +44,8 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
         if as_json:
             yield Reporter(None)
         else:
-            with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            terminal = Console(stderr=True)
+            with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
                 yield Reporter(bar)
     except CupolaError as error:
         if as_json:

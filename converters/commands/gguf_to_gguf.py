@@ -21,6 +21,10 @@ def command(
     imatrix: Annotated[
         str | None, typer.Option(help="An importance matrix: a file, or 'auto' to compute one on a bundled text.")
     ] = None,
+    token_embedding_type: Annotated[
+        str | None, typer.Option(help="A type of its own for the token embedding: q8_0, q6_k ...")
+    ] = None,
+    output_type: Annotated[str | None, typer.Option(help="The same for the output matrix, or the tied one.")] = None,
     quality: Measured = True,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +40,8 @@ def command(
         quantize.check(precision, importance=imatrix is not None)
         importance, dataset = calibration.importance(source, imatrix, reporter.step)
         reporter.step(0.0, source.name)
-        made = quantize.convert(source, target, precision, importance, dataset)
+        ends = quantize.Ends(token_embedding_type, output_type)
+        made = quantize.convert(source, target, precision, importance, dataset, ends)
         reporter.step(0.0, "quality", "measuring")
         found = assess("llama", made.file, source) if quality else None
         if found is not None:

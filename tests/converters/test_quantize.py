@@ -1,6 +1,7 @@
 """llama.cpp's types, with and without an importance matrix of ours, measured against float32."""
 
 import hashlib
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from server.models import gguf
 from server.models.lineage import read_record
 
 pytestmark = pytest.mark.real
+LEAST_WRITTEN = 80_000_000  # bytes of the default model in Q4_0
 
 
 @pytest.fixture(scope="module")
@@ -99,20 +101,37 @@ def test_a_short_text_is_refused(real_model: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "i.gguf").exists()
 
 
-def test_a_kill_leaves_nothing_under_the_name(real_model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "converters", "gguf-to-gguf", str(real_model), str(tmp_path / "made")]
-    for seconds in (0.4, 0.8, 1.2, 1.6):
-        process = subprocess.Popen([*command, "--no-quality"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if (tmp_path / "made").exists():  # by then it was whole, which is looked at below
-            break
-    if not (tmp_path / "made").exists():
-        subprocess.run([*command, "--no-quality"], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    record = read_record(tmp_path / "made")
+@pytest.mark.parametrize("seed", range(5))
+def test_a_kill_leaves_nothing_under_the_name(real_model: Path, tmp_path: Path, seed: int) -> None:
+    """It is killed when so many bytes of the file are written."""
+    target, partial = tmp_path / "made", tmp_path / ".made.partial"
+    command = [sys.executable, "-P", "-m", "converters", "gguf-to-gguf", str(real_model), str(target), "--no-quality"]
+    share = random.Random(seed).random()
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while sum(file.stat().st_size for file in partial.glob("*")) < share * LEAST_WRITTEN:
+            assert process.poll() is None, "it ended before it was to be killed"
+        process.kill()
+    assert not target.exists()
+    assert partial.exists(), "it was killed in the middle"
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    record = read_record(target)
     assert record is not None
     [file] = record.files
-    assert hashlib.sha256((tmp_path / "made" / file.name).read_bytes()).hexdigest() == file.sha256
+    assert hashlib.sha256((target / file.name).read_bytes()).hexdigest() == file.sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["made"], "what the dead one left is gone"
+
+
+def test_the_ends_have_types_of_their_own(real_model: Path, tmp_path: Path) -> None:
+    """In the default model the two are one matrix, and its rows are no multiple of 256."""
+    made = quantize.convert(real_model, tmp_path / "made", "q4_0", ends=quantize.Ends(output="q8_0"))
+    assert made.tensors == {"F32": 61, "Q4_0": 210, "Q8_0": 1}
+    assert gguf.read(made.file).tensors["token_embd.weight"].kind == "Q8_0"
+    record = read_record(tmp_path / "made")
+    assert record is not None
+    assert record.steps[-1].parameters["output_type"] == "q8_0"
+    other = quantize.convert(real_model, tmp_path / "other", "q4_0", ends=quantize.Ends(embedding="q5_1"))
+    assert other.tensors == {"F32": 61, "Q4_0": 210, "Q5_1": 1}
+    for kind, complaint in (("q6_k", "blocks of 256"), ("q9", "no type 'q9' for a matrix")):
+        with pytest.raises(InvalidValue, match=complaint):
+            quantize.convert(real_model, tmp_path / kind, "q4_0", ends=quantize.Ends(embedding=kind))
+        assert not (tmp_path / kind).exists()

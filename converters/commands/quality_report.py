@@ -1,0 +1,48 @@
+"""`python -m converters quality-report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..reporting import reporting
+
+EXAMPLE = "python -m converters quality-report model-F16.gguf model-Q4_K_M.gguf ./model-onnx --html report.html"
+
+
+def command(
+    artifacts: Annotated[list[str], typer.Argument(metavar="ARTIFACT...", help="Names, GGUF files, ONNX folders.")],
+    reference: Annotated[str | None, typer.Option(help="What they are compared with; default: the first.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A text in UTF-8; default: a bundled one.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots as well.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Where models with names are kept.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of each engine; default: all cores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure artifacts side by side: quality, size, memory and speed. A GGUF reference is computed in float32."""
+    from rich.console import Console
+
+    from server.hardware.cpu import usable_cores
+    from server.models.files import storage_errors, write_atomically
+    from server.settings import Settings
+
+    from ..report import measure, page, table, text
+    from ..report.artifacts import Finder
+
+    with reporting(as_json=False) as reporter:
+        words = text.read(data)
+        finder = Finder(Settings() if home is None else Settings(home=home))
+        subjects = finder.find(artifacts)
+        against = subjects[0] if reference is None else finder.subject(reference)
+        plan = measure.Plan(subjects, against, words, threads or usable_cores())
+        found = measure.report(plan, lambda fraction, doing: reporter.step(fraction, doing, "measuring"))
+        if html is not None:
+            with storage_errors(html.parent):
+                write_atomically(html, page.render(found))
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        console = Console()
+        table.show(found, console if console.is_terminal else Console(width=table.COLUMNS))
+    if found.failed:
+        raise typer.Exit(1)
