@@ -8,6 +8,7 @@ inputs, so this runs in a program of its own.
 
 import ctypes
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import llama_cpp as llama
 from server.errors import ConversionFailed, InvalidValue
 from server.models import gguf as reader
 from server.models.lineage import Scalar
+from server.runners.llama.library import NativeLog
 
 from . import manifest
 from .appearing import appearing
@@ -25,8 +27,9 @@ from .imatrix import Importance
 _PREFIX = "LLAMA_FTYPE_MOSTLY_"
 _TENSOR_PREFIX = "GGML_TYPE_"
 ALL_FLOATS = "LLAMA_FTYPE_ALL_F32"
-# Types so coarse that llama.cpp refuses to make them without an importance matrix (tensor_requires_imatrix).
+_ONLY_READ = {"nvfp4"}  # its quantiser answers "invalid output file type"
 FLOATS = re.compile(r"-(?:F32|F16|BF16)$", re.IGNORECASE)  # of the file it is made of, in its name
+# Types so coarse that llama.cpp refuses to make them without an importance matrix (tensor_requires_imatrix).
 NEEDS_IMPORTANCE = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "q2_k_s"})
 
 
@@ -53,7 +56,8 @@ class Outcome:
 
 def known_types() -> list[str]:
     """The types that llama.cpp can write, in the words of `--precision`."""
-    return ["f32", *sorted(name.removeprefix(_PREFIX).lower() for name in dir(llama) if name.startswith(_PREFIX))]
+    named = {name.removeprefix(_PREFIX).lower() for name in dir(llama) if name.startswith(_PREFIX)}
+    return ["f32", *sorted(named - _ONLY_READ)]
 
 
 def convert(
@@ -80,9 +84,11 @@ def convert(
     parameters.imatrix = _as_array(kept)
     with appearing(folder) as partial:
         file = partial / f"{FLOATS.sub('', source.stem)}-{precision.upper()}.gguf"
-        code = llama.llama_model_quantize(str(source).encode(), str(file).encode(), parameters)
+        with closing(NativeLog(echo=False)) as log:
+            code = llama.llama_model_quantize(str(source).encode(), str(file).encode(), parameters)
         if code:
-            raise ConversionFailed(f"llama.cpp cannot quantise {source.name} to {precision} (code {code}).")
+            reason = log.errors[-1].rpartition(": ")[2] if log.errors else f"code {code}"
+            raise ConversionFailed(f"llama.cpp cannot quantise {source.name} to {precision}: {reason}")
         tensors = manifest.count_types(reader.read(file))
         manifest.write(partial, work, tensor_types=tensors)
     return Outcome(folder / file.name, tensors)

@@ -13,9 +13,11 @@ from converters import calibration, imatrix, quantize
 from converters.assessment import assess
 from converters.gguf_to_hf import convert as to_checkpoint
 from converters.hf_to_gguf import convert as to_gguf
-from server.errors import InvalidValue
+from server.errors import ConversionFailed, InvalidValue
 from server.models import gguf
 from server.models.lineage import read_record
+
+from .small import Small, write
 
 pytestmark = pytest.mark.real
 LEAST_WRITTEN = 80_000_000  # bytes of the default model in Q4_0
@@ -86,6 +88,28 @@ def test_what_needs_importance_says_so(real_model: Path, tmp_path: Path) -> None
     with pytest.raises(InvalidValue, match="no importance matrix"):
         imatrix.read(real_model)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_type_that_is_offered_can_be_written_and_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """On rows that all blocks fill; a type that llama.cpp gains is tested when it is offered."""
+    model = Small("llama", layers=1, hidden=256, head_size=64, feed_forward=512, tied=False)
+    source = write(tmp_path / "s.gguf", model)
+    matrices = {name: info for name, info in gguf.read(source).tensors.items() if len(info.shape) > 1}
+    ones = imatrix.Importance(
+        {name: np.ones(info.shape[-1]) for name, info in matrices.items()}, dict.fromkeys(matrices, 1)
+    )
+    for precision in quantize.known_types():
+        made = quantize.convert(source, tmp_path / precision, precision, ones)
+        assert made.tensors == count(made.file), precision
+        assert set(made.tensors) - {"F32"} or precision == "f32", precision
+    assert capfd.readouterr().err == "", "llama.cpp's own log is not for the user"
+
+
+def test_what_the_quantiser_says_is_in_the_error(tmp_path: Path) -> None:
+    source = write(tmp_path / "s.gguf", Small("llama", layers=1))  # rows of 64, and blocks of 128
+    with pytest.raises(ConversionFailed, match="no tensor type fallback"):
+        quantize.convert(source, tmp_path / "made", "q1_0")
+    assert not (tmp_path / "made").exists()
 
 
 def test_the_importance_of_another_model_is_refused(real_model: Path, tmp_path: Path) -> None:

@@ -43,9 +43,10 @@ class BatchArrays:
 
 
 class NativeLog:
-    """llama.cpp's own log: warnings and errors go to stderr, and the last errors explain a failed load."""
+    """llama.cpp's own log: warnings and errors go to stderr, if `echo`, and the last errors explain what failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, echo: bool = True) -> None:
+        self._echo = echo
         self.errors: deque[str] = deque(maxlen=3)
         self._callback = llama.llama_log_callback(self._receive)
         llama.llama_log_set(self._callback, None)
@@ -60,7 +61,8 @@ class NativeLog:
         line = text.decode("utf-8", "replace").strip()
         if level == LOG_ERROR and line:
             self.errors.append(line)
-        print(line, file=sys.stderr)  # noqa: T201
+        if self._echo:
+            print(line, file=sys.stderr)  # noqa: T201
 
 
 def metadata(model: Any, key: str) -> str | None:
