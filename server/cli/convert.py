@@ -1,14 +1,12 @@
 """`cupola convert`: of what a team has, what the server loads."""
 
 import json
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from ..errors import InvalidValue
 from ..models import conversion, recipe
@@ -16,19 +14,16 @@ from ..models.adopt import describe
 from ..models.chain import Stage, Wish, kind_of, merged, precision_of, stages
 from ..models.files import storage_errors, write_atomically
 from ..models.lineage import Record, read_record
+from ..models.origin import find
 from ..models.overlay import add_model
-from ..models.patience import Patience
 from ..models.progress import Report
 from ..models.registry import Registry
-from ..models.sources import connect
-from ..models.spec import HuggingFaceSource, ModelSpec, Variant
+from ..models.spec import ModelSpec
 from ..models.store import Store
 from ..settings import Settings, load_settings
 from .models import refuse_taken
 from .progress import megabytes, shown
 
-_ENDINGS = (".safetensors", ".json", ".jinja")
-_COMPANIONS = {"tokenizer.model", "merges.txt", "README.md"}
 _KEPT = ("licence", "tasks", "system", "sampling")  # of a known model, by whatever converter
 EXAMPLES = (
     "Examples: cupola convert ./my-model --to gguf --precision q4_k_m --imatrix auto -o mine ·"
@@ -170,44 +165,6 @@ def _base_of(adapter: Path) -> str:
     if not isinstance(found, str) or not found:
         raise InvalidValue(f"{adapter} does not say what it was trained for; name it with --base.")
     return found
-
-
-def find(source: str, settings: Settings, report: Report) -> Path:
-    """The file or folder that is meant; a model of the hub is fetched. Raises InvalidValue and SourceError."""
-    path = Path(source).expanduser()
-    if path.exists():
-        return path.resolve()
-    store = Store(settings.home)
-    if "/" not in source:
-        model, variants = Registry.load(settings.overlay).resolve(source)
-        for variant in variants:
-            manifest = store.manifest(model, variant)
-            if manifest is not None and variant.format in {"gguf", "safetensors"}:
-                return store.path(manifest)
-        raise InvalidValue(f"No GGUF or safetensors of {model.name} is here; pull it first: cupola pull {source}")
-    return _fetched(source, settings, report)
-
-
-def _fetched(repository: str, settings: Settings, report: Report) -> Path:
-    """The checkpoint of a repository: safetensors and what belongs to them, nothing that has to be run to be read."""
-
-    def variant(*files: str) -> Variant:
-        source = HuggingFaceSource(repo=repository, files=files)
-        return Variant(name="checkpoint", format="safetensors", source=source)
-
-    try:
-        everything = variant("*")
-    except ValidationError:
-        raise InvalidValue(f"'{repository}' is neither a file or folder here nor a repository 'owner/model'.") from None
-    with connect(everything, settings, Patience()) as origin:
-        names = [file.name for file in origin.list_files().files]
-    wanted = [name for name in names if "/" not in name and (name.endswith(_ENDINGS) or name in _COMPANIONS)]
-    if not any(name.endswith(".safetensors") for name in wanted):
-        raise InvalidValue(f"{repository} has no safetensors; weights of other kinds are not read.")
-    name = re.sub(r"[^a-z0-9._-]+", "-", repository.lower()).strip("-._")
-    model = ModelSpec(name=name, licence="unknown", context_length=1, variants=(variant(*wanted),))
-    store = Store(settings.home)
-    return store.path(store.pull(model, model.variants[0], settings, report))
 
 
 def run(plan: Plan, folder: Path, report: Report) -> None:

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from converters.__main__ import build
+from converters import commands
+from converters.program import build
 from converters.commands.prune import numbers
 from converters.pruning.prune import Plan, prune
 from converters.quality import prose
@@ -99,7 +100,7 @@ def test_a_folder_with_pickles_only_is_refused(checkpoint: Path, tmp_path: Path)
 
 def test_the_command_prints_a_table(checkpoint: Path, tmp_path: Path) -> None:
     arguments = ["prune", str(checkpoint), str(tmp_path / "made"), "--blocks", "4", "--grouping", "single"]
-    result = CliRunner().invoke(build(), [*arguments, "--tokens", "300"])
+    result = CliRunner().invoke(build(commands, ""), [*arguments, "--tokens", "300"])
     assert result.exit_code == 0, result.output
     assert result.stdout.count("left out") == 2
     assert "4 blocks, 128 MLP channels" in result.stdout
@@ -107,7 +108,7 @@ def test_the_command_prints_a_table(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_refuses_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(build(), ["prune", str(checkpoint), str(tmp_path / "made"), "--drop", "0-5"])
+    result = CliRunner().invoke(build(commands, ""), ["prune", str(checkpoint), str(tmp_path / "made"), "--drop", "0-5"])
     assert result.exit_code == 1
     assert result.stderr.strip().startswith("Error: The model has blocks 0 to 5; name some of them, and not all.")
 
