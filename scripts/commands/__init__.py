@@ -1,0 +1,1 @@
+"""One file a command: `command`, a function that typer reads, and `EXAMPLE`."""

@@ -1,0 +1,42 @@
+"""A distillation from a recipe to a checkpoint with its record; killed, it goes on where it was."""
+
+from pathlib import Path
+
+from server.settings import Settings
+
+from ..checkpoint import find_checkpoint
+from ..finetuning.encoding import load_tokenizer
+from ..finetuning.model import load_model
+from ..finetuning.objective import Objective
+from ..finetuning.train import Ready, Trained, run
+from ..reporting import Reporter
+from . import cache
+from .objective import CachedDistillation, build
+from .recipe import DistillRecipe
+from .vocabulary import same_vocabulary
+
+
+def distil(recipe: DistillRecipe, folder: Path, settings: Settings, reporter: Reporter) -> Trained:
+    """As `train`, with the teacher's part in the loss. Raises InvalidValue where the two share no vocabulary."""
+    teacher = find_checkpoint(recipe.teacher, settings)
+    if recipe.on_policy is not None:
+        from .on_policy import on_policy
+
+        return on_policy(recipe, teacher, folder, settings, reporter)
+    return run(recipe, folder, settings, reporter, lambda ready: _objective(recipe, teacher, ready))
+
+
+def _objective(recipe: DistillRecipe, teacher: Path, ready: Ready) -> Objective:
+    same_vocabulary(ready.tokenizer, load_tokenizer(teacher))
+    model = load_model(teacher).to(ready.model.device)
+    if recipe.layers.attention:
+        for one in (ready.model, model):
+            one.set_attn_implementation("eager")  # the others do not tell what they attend to
+    if recipe.logits.cached is None:
+        return build(recipe, ready.model, model)
+    kept = ready.folder / "teacher"
+    padding, said = ready.tokenizer.pad_token_id, ready.reporter.step
+    found = cache.write(
+        model, ready.train, recipe.logits.cached, padding, kept, lambda part: said(part, "The teacher reads")
+    )
+    return CachedDistillation(recipe.logits, found)

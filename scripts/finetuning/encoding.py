@@ -1,0 +1,88 @@
+"""Conversations as tokens, by the model's own chat template, with the positions that are learned."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from server.errors import InvalidValue
+
+from ..examples import Example, Turn
+
+IGNORED = -100  # a label that no loss counts
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """`labels` are the tokens where they are learned, and IGNORED elsewhere; both [length]. `number`: its place."""
+
+    tokens: list[int]
+    labels: list[int]
+    number: int = 0
+
+
+class Encoder:
+    """Encodes as the server will: the prompt is what the template makes of it with a generation prompt at its end."""
+
+    def __init__(self, tokenizer: Any, longest: int, answers: Literal["last", "all"] = "last") -> None:
+        if not tokenizer.chat_template:
+            raise InvalidValue(
+                "The tokenizer has no chat template; put the model's chat_template.jinja into its folder."
+            )
+        self._tokenizer = tokenizer
+        self._longest = longest
+        self._answers = answers
+
+    def all(self, examples: Iterable[Example], origin: str) -> list[Encoded]:
+        """Raises InvalidValue that counts the examples which are too long, and names the first."""
+        encoded = [(example, self.one(example)) for example in examples]
+        long = [(example, len(item.tokens)) for example, item in encoded if len(item.tokens) > self._longest]
+        if long:
+            example, length = long[0]
+            raise InvalidValue(
+                f"{len(long)} of {len(encoded)} examples of {origin} have more than {self._longest} tokens; the first,"
+                f" {example.id or repr(example.prompt[-1].content[:40])}, has {length}. Shorten or leave them out:"
+                f" python -m scripts prepare-data --context {self._longest}"
+            )
+        return [replace(item, number=number) for number, (_, item) in enumerate(encoded)]
+
+    def one(self, example: Example) -> Encoded:
+        """Raises InvalidValue where the template does not put an answer right behind its prompt."""
+        if example.text:
+            tokens = self._plain(example.text)
+            return Encoded(tokens, [IGNORED, *tokens[1:]])
+        turns = example.messages
+        tokens = self._tokens(turns)
+        labels = [IGNORED] * len(tokens)
+        spoken = [index for index, turn in enumerate(turns) if turn.role == "assistant" and index > 0]
+        for index in spoken if self._answers == "all" else spoken[-1:]:
+            start, end = len(self._tokens(turns[:index], asks=True)), len(self._tokens(turns[: index + 1]))
+            if self._tokens(turns[:index], asks=True) != tokens[:start] or not start < end <= len(tokens):
+                raise InvalidValue(
+                    "The chat template writes an answer otherwise than it asks for one, so what is learned would not"
+                    " be what is served."
+                )
+            labels[start:end] = tokens[start:end]
+        return Encoded(tokens, labels)
+
+    def prompt(self, example: Example) -> list[int]:
+        """What the model is given to answer."""
+        return self._tokens(example.prompt, asks=True)
+
+    def _tokens(self, turns: Sequence[Turn], *, asks: bool = False) -> list[int]:
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
+        return self._plain(text)
+
+    def _plain(self, text: str) -> list[int]:
+        found: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
+
+def load_tokenizer(folder: Any) -> Any:
+    """The tokenizer of a checkpoint; nothing of it is executed. Padding is its own, or the end of the text."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

@@ -1,0 +1,40 @@
+"""Low-rank adapters beside frozen weights, by PEFT; what is saved is PEFT's folder."""
+
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, get_peft_model
+
+from server.errors import InvalidValue
+
+from ..model import load_model
+from ..recipe import Recipe
+
+
+def prepare(recipe: Recipe, base: Path) -> Any:
+    """The checkpoint with adapters that change nothing yet."""
+    return adapted(load_model(base), recipe)
+
+
+def adapted(model: Any, recipe: Recipe) -> Any:
+    """Raises InvalidValue for targets that the model does not have."""
+    lora = recipe.lora
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by the rank, and takes a float
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+    )
+    try:
+        made = get_peft_model(model, config)
+    except ValueError as error:
+        raise InvalidValue(f"lora.targets: {' '.join(str(error).split())}") from None
+    if recipe.gradient_checkpointing:
+        made.enable_input_require_grads()
+    return made
+
+
+def save(model: Any, folder: Path) -> None:
+    """adapter_config.json and adapter_model.safetensors."""
+    model.save_pretrained(folder)

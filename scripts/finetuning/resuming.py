@@ -1,0 +1,58 @@
+"""Where a training goes on after a kill: the last checkpoint that is whole, of the same training."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from transformers.trainer_callback import TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from server.errors import InvalidValue
+from server.models.files import write_atomically
+
+from .recipe import Recipe
+
+STATE = "trainer_state.json"  # transformers writes it last
+RECIPE = "recipe.json"
+
+
+def claim(folder: Path, recipe: Recipe) -> None:
+    """Write down what is trained in a folder. Raises InvalidValue where that was something else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = recipe.model_dump(mode="json") | {"data_sha256": digests(recipe.data)}
+    path = folder / RECIPE
+    if path.exists():
+        before = json.loads(path.read_text("utf-8"))
+        changed = sorted(name for name in told if before.get(name) != told[name])
+        if changed:
+            raise InvalidValue(
+                f"{folder} holds a training with another {', '.join(changed)}. Remove it or name another folder."
+            )
+    write_atomically(path, json.dumps(told, indent=1))
+
+
+def last_whole(checkpoints: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; what a kill left half-written is removed."""
+    found = sorted(checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in found if _is_whole(path)]
+    for path in set(found) - set(whole):
+        shutil.rmtree(path)
+    return whole[-1] if whole else None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        TrainerState.load_from_json(str(checkpoint / STATE))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def digests(data: Path) -> dict[str, str]:
+    """sha256 by name of the files that a training reads."""
+    return {
+        name: hashlib.sha256((data / name).read_bytes()).hexdigest()
+        for name in ("train.jsonl", "validation.jsonl")
+        if (data / name).is_file()
+    }

@@ -1,0 +1,47 @@
+"""Words that devices and rooms are called by: plain ones, and made-up ones of one to three syllables."""
+
+import random
+
+QUALITIES = """
+amber ancient azure blue bright bronze brown central coral corner crimson cream dark double east far first fourth front
+golden great green grey guest indoor inner ivory large left little long lower main marble middle narrow near new north
+old olive open orange outdoor outer oval pale pink purple quiet rear red right rose round rustic scarlet second shared
+side silver single sixth small soft south square summer sunny tall third timber turquoise twin upper velvet violet warm
+west white wide winter wooden yellow
+""".split()
+ROOMS = """
+alcove annexe attic balcony barn basement bathroom bedroom boathouse bunker cabin canteen carport cellar chamber chapel
+clinic cloakroom conservatory corridor cottage courtyard crypt den dormitory entrance foyer gallery garage garden
+gatehouse greenhouse gymnasium hall hallway hangar hayloft kennel kitchen laboratory landing larder laundry library
+lobby loft lounge nursery office orangery pantry parlour passage patio pavilion playroom porch reception refectory
+salon sauna scullery shed shop snug solarium spa stable staircase storeroom studio study sunroom terrace theatre tower
+utility vault veranda vestibule wardrobe washroom workshop
+""".split()
+DEVICES = """
+aerator alarm amplifier aquarium awning barrier beacon bell blender blind boiler bulb camera candle chandelier charger
+chiller chimney clock coffee-maker compressor console cooker cooler curtain dehumidifier dishwasher display doorbell
+dryer extractor fan fireplace floodlight fountain freezer fridge fryer furnace gate generator grill heater hob
+humidifier inverter iron jukebox kettle lamp lantern lift light lock loudspeaker microwave mixer monitor oven
+percolator piano printer projector pump purifier radiator radio receiver recorder router scanner screen sensor shower
+shutter siren sink speaker spotlight sprinkler steamer stereo stove streamer switch tap telephone television thermostat
+toaster transmitter turntable typewriter vacuum valve ventilator washer
+""".split()
+_STARTS = """
+b bl br c ch cl d dr f fl g gl gr h j k kl l m n p pl pr qu r s sh sk sl sn sp st t th tr v w y z
+""".split()
+_VOWELS = "a e i o u ai ea ee ie oa oo".split()
+_ENDS = "b d ck g l m n nd ng nt p r rk rn s sh sk ss st t th x".split()
+
+
+def made_up(source: random.Random) -> str:
+    """A word that is no word, which a tokenizer cuts into several pieces."""
+    syllables = source.choices((1, 2, 3), weights=(2, 5, 2))[0]
+    word = "".join(source.choice(_STARTS) + source.choice(_VOWELS) for _ in range(syllables))
+    return word + (source.choice(_ENDS) if source.random() < 0.7 else "")
+
+
+def shares(words: list[str], source: random.Random) -> tuple[list[str], list[str], list[str]]:
+    """Words of training, validation and test, no word in two: seven, one and two in ten."""
+    mixed = source.sample(words, len(words))
+    first, second = int(0.7 * len(words)), int(0.8 * len(words))
+    return mixed[:first], mixed[first:second], mixed[second:]
