@@ -9,14 +9,7 @@ from .table import cells, footnotes, headings
 
 SERIES = 4  # colours of engines
 
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Quality report</title>
-<style>
+STYLE = """
 :root { --page: #fcfcfb; --ink: #1f2328; --soft: #5b636d; --rule: #dfe2e6;
   --series-0: #0b62c4; --series-1: #b4540a; --series-2: #0a7f5a; --series-3: #8a3fb0; }
 @media (prefers-color-scheme: dark) { :root { --page: #15181c; --ink: #e8eaed; --soft: #a3abb5; --rule: #343a41;
@@ -42,7 +35,16 @@ svg .axis { font-size: 13px; } .grid { stroke: var(--rule); }
 .series-3 { fill: var(--series-3); background: var(--series-3); }
 .key { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin: 0 .3rem 0 1rem; }
 .key:first-child { margin-left: 0; }
-</style>
+"""
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Quality report</title>
+<style>$style</style>
 </head>
 <body>
 <h1>Quality report</h1>
@@ -63,6 +65,7 @@ def render(report: Report) -> str:
     colours = {engine: number % SERIES for number, engine in enumerate(engines)}
     keys = (f'<span class="key series-{colours[engine]}"></span>{escape(engine)}' for engine in engines)
     return PAGE.substitute(
+        style=STYLE,
         reference=escape(reference),
         headings="".join(f"<th>{_lines(heading)}</th>" for heading in ["ARTIFACT", "ENGINE", *headings()]),
         rows="".join(_row(row) for row in report.rows),

@@ -5,12 +5,14 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging as hf_logging
 
 from server.errors import InvalidValue
 
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
     """Raises InvalidValue for an architecture that transformers does not have."""
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of the weights, which are here
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, **settings

@@ -70,14 +70,21 @@ class Ready:
     reporter: Reporter
 
 
-def train(recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter) -> Trained:
+def train(
+    recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter, watching: Sequence[TrainerCallback] = ()
+) -> Trained:
     """Everything goes into `folder`; what was learned is in `folder/model` when it ends. Raises InvalidValue."""
     loss = load_loss(recipe.loss) if recipe.loss else None
-    return run(recipe, folder, settings, reporter, lambda _: NextToken(loss))
+    return run(recipe, folder, settings, reporter, lambda _: NextToken(loss), watching)
 
 
 def run(
-    recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter, objective: Callable[[Ready], Objective]
+    recipe: Recipe,
+    folder: Path,
+    settings: Settings,
+    reporter: Reporter,
+    objective: Callable[[Ready], Objective],
+    watching: Sequence[TrainerCallback] = (),
 ) -> Trained:
     """A training with an objective of its own."""
     started = time.monotonic()
@@ -93,7 +100,7 @@ def run(
         steps=steps,
         begins=checkpoint is None,
         objective=objective(ready),
-        callbacks=callbacks_of(recipe, folder, reporter),
+        callbacks=[*callbacks_of(recipe, folder, reporter), *watching],
     )
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return finish(trainer, ready, recipe, steps, checkpoint, started)

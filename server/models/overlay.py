@@ -22,15 +22,64 @@ from .spec import ModelSpec
 
 def add_model(overlay: Path, model: ModelSpec) -> None:
     """Write `model` into the overlay. Raises ConfigError where it already has that name, or cannot be changed."""
+    with _changing(overlay) as before:
+        write_atomically(overlay, _with_model(overlay, before, model))
+
+
+def add_version(overlay: Path, model: ModelSpec) -> None:
+    """As `add_model`, and the aliases of `model` are taken from the entries that had them: a name moves on.
+
+    Who asks for the alias is served the new version; the old ones keep their own names. Raises ConfigError.
+    """
+    with _changing(overlay) as before:
+        text = before
+        for other in read_models_file(overlay).models if before else ():
+            kept = [alias for alias in other.aliases if alias not in model.aliases]
+            if len(kept) < len(other.aliases):
+                text = _with_aliases(text, other.name, kept)
+        if text != before:
+            _check_aliases(overlay, text, before, model)
+        write_atomically(overlay, _with_model(overlay, text, model))
+
+
+def _with_model(overlay: Path, before: str, model: ModelSpec) -> str:
+    """The text with an entry for a model. Raises ConfigError where the name is taken."""
     entry = model.model_dump(mode="json", exclude_none=True)
     entry["sampling"] = model.sampling.model_dump(mode="json", exclude_defaults=True)
     if not model.adapters:
         del entry["adapters"]
-    with _changing(overlay) as before:
-        known = read_models_file(overlay).models if before else ()
-        if any(other.name == model.name for other in known):
-            raise ConfigError(f"{overlay} already has a model '{model.name}'; choose another name with --name.")
-        write_atomically(overlay, _with(overlay, before, "models", entry))
+    known = parse_models(before, overlay).models if before else ()
+    if any(other.name == model.name for other in known):
+        raise ConfigError(f"{overlay} already has a model '{model.name}'; choose another name with --name.")
+    return _with(overlay, before, "models", entry)
+
+
+def _with_aliases(text: str, name: str, aliases: list[str]) -> str:
+    """The text with other aliases of one model."""
+    entries = _list_node(text, "models")
+    for entry in entries.value if isinstance(entries, yaml.SequenceNode) else ():
+        fields = {key.value: (key, value) for key, value in entry.value}
+        if fields["name"][1].value == name:
+            key, value = fields["aliases"]
+            if value.flow_style:
+                return f"{text[: value.start_mark.index]}{json.dumps(aliases)}{text[value.end_mark.index :]}"
+            start = text.index(":", key.end_mark.index) + 1
+            return f"{text[:start]} {json.dumps(aliases)}\n{text[_line_end(text, value) :]}"
+    return text
+
+
+def _check_aliases(overlay: Path, after: str, before: str, model: ModelSpec) -> None:
+    """Nothing but aliases may have changed. Raises ConfigError."""
+    wanted = yaml.safe_load(before)
+    for entry in wanted["models"]:
+        if "aliases" in entry:
+            entry["aliases"] = [alias for alias in entry["aliases"] if alias not in model.aliases]
+    try:
+        agrees = yaml.safe_load(after) == wanted
+    except yaml.YAMLError:
+        agrees = False
+    if not agrees:
+        raise ConfigError(f"{overlay} is written in a way that an alias cannot be moved in; take it away by hand.")
 
 
 def add_adapter(overlay: Path, adapter: AddedAdapter) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import ConfigError
-from server.models.overlay import add_model
+from server.models.overlay import add_model, add_version
 from server.models.registry import Registry, read_models_file
 from server.models.spec import FileSource, ModelSpec, Variant
 from server.models.standard import with_standard_variants
@@ -106,3 +106,26 @@ def test_no_text_breaks_the_yaml(description: str, licence: str) -> None:
         add_model(overlay, model())
         add_model(overlay, one)
         assert read_models_file(overlay).models == (model(), one)
+
+
+@pytest.mark.parametrize(
+    "aliases", ["[tuned, other]", "[tuned]", "\n    - tuned  # mine\n    - other", "\n    - tuned"]
+)
+def test_a_new_version_takes_the_name_over(tmp_path: Path, aliases: str) -> None:
+    """The old one keeps its own name, and every word that stands around its aliases."""
+    overlay = tmp_path / "models.yaml"
+    before = f"# top\nmodels:\n{indented(2)}".replace(
+        "    licence: MIT", f"    aliases: {aliases}\n    licence: MIT  # x"
+    )
+    overlay.write_text(before)
+    newer = model("second").model_copy(update={"aliases": ("tuned",)})
+    add_version(overlay, newer)
+    first, second = read_models_file(overlay).models
+    assert second.aliases == ("tuned",)
+    assert first.aliases == (("other",) if "other" in aliases else ())
+    assert first.name == "first"
+    text = overlay.read_text()
+    assert all(line in text for line in ("# top", "licence: MIT  # x", "# my first"))
+    with pytest.raises(ConfigError, match="already has a model 'second'"):
+        add_version(overlay, newer)
+    assert overlay.read_text() == text

@@ -1,5 +1,6 @@
 """Low-rank adapters beside frozen weights, by PEFT; what is saved is PEFT's folder."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ def adapted(model: Any, recipe: Recipe) -> Any:
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
     )
     try:
-        made = get_peft_model(model, config)
+        with warnings.catch_warnings():  # PEFT asks transformers for a name that is about to change
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+            made = get_peft_model(model, config)
     except ValueError as error:
         raise InvalidValue(f"lora.targets: {' '.join(str(error).split())}") from None
     if recipe.gradient_checkpointing:

@@ -1,0 +1,1 @@
+"""Which parameters of a training suit a task: trials of a recipe, by Optuna."""

@@ -1,0 +1,80 @@
+"""What a search is told: a fine-tuning, and which of its fields take which values."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ..finetuning.recipe import Part, Recipe, checked, mapping, merged
+
+Value = float | int | str | bool | None
+
+
+class Range(Part):
+    """Numbers between two ends; `log` where it is their size that counts."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError("a logarithmic range begins above 0")
+        return self
+
+
+class SearchRecipe(Part):
+    """`finetune` holds the fields of a recipe, `space` those that vary: a range, or a list of choices."""
+
+    finetune: dict[str, Any]
+    space: Annotated[dict[str, Range | tuple[Value, ...]], Field(min_length=1)]
+    trials: Annotated[int, Field(ge=1)] = 20
+    sampler: Literal["tpe", "random"] = "tpe"
+    prune: bool = True
+    """Stop a trial whose validation loss is worse than the median of those before at the same step."""
+    warmup_trials: Annotated[int, Field(ge=0)] = 4
+    """That run to their end before any is pruned."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+def load(path: Path, changes: dict[str, Any] | None = None) -> SearchRecipe:
+    """Checked with the first value of every field of the space, too. Raises InvalidValue."""
+    fields = merged(mapping(path), {"finetune": changes} if changes else {})
+    inner = fields.get("finetune")
+    for name in ("base", "data"):
+        given = inner.get(name) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and isinstance(given, str) and (path.parent / given).exists():
+            inner[name] = str((path.parent / given).resolve())
+    recipe = checked(SearchRecipe, fields, path)
+    for ends in (0, -1):
+        tuned(recipe, {name: edge(values, ends) for name, values in recipe.space.items()}, path)
+    return recipe
+
+
+def edge(values: Range | tuple[Value, ...], which: int) -> Value:
+    """The first or the last value."""
+    if not isinstance(values, Range):
+        return values[which]
+    end = (values.low, values.high)[which]
+    return int(end) if values.whole else end
+
+
+def tuned(recipe: SearchRecipe, values: dict[str, Value], path: Path) -> Recipe:
+    """The fine-tuning of one trial. Raises InvalidValue."""
+    return checked(Recipe, merged(recipe.finetune, nested(values)), path)
+
+
+def nested(values: dict[str, Value]) -> dict[str, Any]:
+    """{"lora.rank": 8} as {"lora": {"rank": 8}}."""
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        place = fields
+        *outer, last = name.split(".")
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return fields

@@ -1,0 +1,171 @@
+"""Trials of a recipe in a study that is kept in SQLite: killed, it goes on with the trials that are left."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+from pydantic import BaseModel
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from server.models.files import storage_errors, write_atomically
+from server.settings import Settings
+
+from ..finetuning.arguments import VALIDATION
+from ..finetuning.train import MODEL, train
+from ..reporting import Reporter
+from . import page
+from .recipe import Range, SearchRecipe, Value, tuned
+
+STUDY = "study"
+DATABASE = "study.db"
+
+
+class Tried(BaseModel):
+    """A trial that ended: its validation loss in nats, or none where it was pruned or failed."""
+
+    number: int
+    values: dict[str, Value]
+    loss: float | None
+    state: str
+    seconds: float
+
+
+class Found(BaseModel):
+    """What a search found; `importance` is each field's share of the losses' variation, where it can be told."""
+
+    best: Tried
+    trials: list[Tried]
+    importance: dict[str, float]
+    report: Path
+
+
+def search(recipe: SearchRecipe, origin: Path, folder: Path, settings: Settings, reporter: Reporter) -> Found:
+    """Everything is in `folder`; the best trial's model stays, the others' go. Raises InvalidValue."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = _study(recipe, folder)
+    left = recipe.trials - sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study.trials)
+    for number in range(max(0, left)):
+        done = recipe.trials - left + number
+        trial = study.ask()
+        _try(recipe, origin, folder, settings, _Shared(reporter, done, recipe.trials), study, trial)
+    found = _found(study, folder)
+    _keep_best(folder, found.best.number)
+    with storage_errors(folder):
+        write_atomically(found.report, page.render(found.trials, found.best.number, found.importance))
+    return found
+
+
+class _Shared(Reporter):
+    """Progress of one trial as a part of all."""
+
+    def __init__(self, whole: Reporter, done: int, trials: int) -> None:
+        super().__init__(None)
+        self._whole, self._done, self._trials = whole, done, trials
+
+    def step(self, fraction: float, doing: str, **figures: float) -> None:
+        """The bar of the search."""
+        part = (self._done + fraction) / self._trials
+        self._whole.step(part, f"Trial {self._done + 1} of {self._trials}: {doing.lower()}", **figures)
+
+    def say(self, sentence: str) -> None:
+        """Said with the trial it is about."""
+        self._whole.say(f"Trial {self._done + 1}: {sentence}")
+
+
+class _Pruning(TrainerCallback):
+    """Reports validations to the study, which may stop the trial."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self.losses: list[float] = []
+        self.pruned = False
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """After each validation but the one before the first step."""
+        loss = (metrics or {})[VALIDATION]
+        if state.global_step == 0:
+            return
+        self.losses.append(loss)
+        self._trial.report(loss, state.global_step)
+        if self._trial.should_prune():
+            self.pruned = control.should_training_stop = True
+
+
+def _study(recipe: SearchRecipe, folder: Path) -> optuna.Study:
+    """Trials that a kill ended are given up, and their values tried again."""
+    seed = recipe.seed
+    sampler = optuna.samplers.TPESampler(seed=seed) if recipe.sampler == "tpe" else optuna.samplers.RandomSampler(seed)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=recipe.warmup_trials) if recipe.prune else None
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder / DATABASE}",
+        study_name=STUDY,
+        sampler=sampler,
+        pruner=pruner or optuna.pruners.NopPruner(),
+        load_if_exists=True,
+    )
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params, skip_if_exists=False)
+        shutil.rmtree(folder / f"trial-{trial.number}", ignore_errors=True)
+    return study
+
+
+def _try(
+    recipe: SearchRecipe,
+    origin: Path,
+    folder: Path,
+    settings: Settings,
+    reporter: Reporter,
+    study: optuna.Study,
+    trial: Trial,
+) -> None:
+    values = {name: _suggested(trial, name, space) for name, space in recipe.space.items()}
+    pruning = _Pruning(trial)
+    train(tuned(recipe, values, origin), folder / f"trial-{trial.number}", settings, reporter, [pruning])
+    if pruning.pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, min(pruning.losses))
+
+
+def _suggested(trial: Trial, name: str, space: Range | tuple[Value, ...]) -> Value:
+    if not isinstance(space, Range):
+        chosen: Value = trial.suggest_categorical(name, list(space))
+        return chosen
+    if space.whole:
+        return trial.suggest_int(name, int(space.low), int(space.high), log=space.log)
+    return trial.suggest_float(name, space.low, space.high, log=space.log)
+
+
+def _found(study: optuna.Study, folder: Path) -> Found:
+    trials = [_tried(trial) for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    best = _tried(study.best_trial)
+    whole = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    varied = len({trial.value for trial in whole}) > 1
+    importance = optuna.importance.get_param_importances(study) if len(whole) > 3 and varied else {}
+    return Found(best=best, trials=trials, importance=dict(importance), report=folder / "search.html")
+
+
+def _tried(trial: FrozenTrial) -> Tried:
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    return Tried(
+        number=trial.number, values=trial.params, loss=trial.value, state=trial.state.name.lower(), seconds=seconds
+    )
+
+
+def _keep_best(folder: Path, best: int) -> None:
+    """Models are large, and only one is wanted; the logs of all stay."""
+    for trial in folder.glob("trial-*"):
+        if trial.name != f"trial-{best}":
+            shutil.rmtree(trial / MODEL, ignore_errors=True)
