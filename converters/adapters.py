@@ -160,7 +160,11 @@ def _interleaved(b: Floats, head_size: int) -> Floats:
 
 def _work(tool: str, source: Path, base: Path, libraries: tuple[str, ...]) -> manifest.Work:
     work = manifest.Work(tool, {}, libraries=libraries)
+    work.read(base)  # whose model it is, and what was done to that
+    licence, work.licence = work.licence, "unknown"
+    work.before = ()  # its steps are the base's, and not the adapter's
     work.read(source)
+    work.licence = licence if work.licence == "unknown" else work.licence
     work.parameters["base"] = base.name
     return work
 

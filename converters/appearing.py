@@ -1,5 +1,6 @@
 """A folder that is there whole or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from server.errors import InvalidValue, StorageFull
+from server.errors import InvalidValue, StorageFailed, StorageFull
+from server.models.files import FULL
 
 PATIENCE = 10.0  # seconds to wait for another conversion to the same folder
 
@@ -37,7 +39,8 @@ def appearing(folder: Path) -> Iterator[Path]:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageFull(f"Cannot write {folder}: {reason}; nothing was left there.") from None
+        kind = StorageFull if error.errno in {*FULL, errno.EFBIG} else StorageFailed
+        raise kind(f"Cannot write {folder}: {reason}; nothing was left there.") from None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Weights in pickles are refused by their first bytes, whatever they are called, a
 """
 
 import json
+import shutil
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,6 +28,7 @@ COMPANIONS = (
     "chat_template.jinja",
     "generation_config.json",
 )
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's
 LARGEST_JSON = 64 << 20  # bytes; tokenizers of large vocabularies come near
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _ZIP = b"PK\x03\x04"  # what torch.save writes since 1.6: a zip with a pickle in it
@@ -84,8 +86,9 @@ class Checkpoint:
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
     def companions(self) -> list[Path]:
-        """The files of tokenizer, template and generation that are there."""
-        return [self.folder / name for name in COMPANIONS if (self.folder / name).is_file()]
+        """The files of tokenizer, template and generation that are there, and the licence."""
+        named = [self.folder / name for name in COMPANIONS]
+        return [path for path in (*named, *sorted(self.folder.glob("LICENSE*"))) if path.is_file()]
 
 
 def checked_config(folder: Path) -> dict[str, Any]:
@@ -99,10 +102,21 @@ def checked_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def copy_own(path: Path, target: Path) -> None:
+    """Copy a file of a model's folder into another. Raises InvalidValue for a link to what is not the model's.
+
+    The hub's cache keeps files as links into blobs/ beside its snapshots; those are the model's.
+    """
+    folder, real = path.parent.resolve(), path.resolve()
+    if not any(real.is_relative_to(place) for place in (folder, folder.parent.parent / "blobs")):
+        raise InvalidValue(f"{path} is a link that leads out of the model's folder; put the file there itself.")
+    shutil.copyfile(real, target / path.name)
+
+
 def refuse_code(folder: Path) -> None:
-    """Raises InvalidValue where the only weights are pickles: loading one runs its code."""
+    """Raises InvalidValue where the weights that a library would find are pickles: loading one runs its code."""
     pickles = [path for path in sorted(folder.iterdir()) if path.is_file() and is_pickle(path)]
-    if pickles and not any(folder.glob("*.safetensors")):
+    if pickles and not any((folder / name).is_file() for name in (WEIGHTS, INDEX, ADAPTER_WEIGHTS)):
         raise InvalidValue(
             f"{pickles[0]} is a pickle, and loading one runs its code; take the model's safetensors instead."
         )

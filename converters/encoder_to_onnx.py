@@ -6,7 +6,6 @@ Weights are read from safetensors and nothing else: other files of weights are c
 The model's own small files, which say how its output becomes an embedding, are copied as they are.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from server.models.encoder_folder import GRAPH, small_files
 
 from . import encoder_config, manifest, safetensors_file, tensor_types
 from .appearing import appearing
+from .checkpoint import copy_own
 from .encoder_graph import EncoderGraph
 from .weights import WeightFile
 
@@ -54,7 +54,7 @@ def convert(source: Path, folder: Path, report: Report = lambda *_: None) -> Out
         onnx.save_model(model, str(partial / GRAPH))
         for name in copied:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, partial / name)
+            copy_own(source / name, partial)
         manifest.write(partial, work, tensor_types=types)
     report(1.0, "done")
     return Outcome(folder, graph.matrices)

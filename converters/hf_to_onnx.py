@@ -21,7 +21,7 @@ from server.models import genai_config
 from . import manifest, tensor_types
 from .appearing import appearing
 from .builder_memory import spilling
-from .checkpoint import WEIGHTS, checked_config
+from .checkpoint import WEIGHTS, checked_config, copy_own
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 Algorithm = Literal["rtn", "k_quant", "k_quant_mixed", "k_quant_last", "rtn_last"]
@@ -124,7 +124,7 @@ def convert(source: Path, folder: Path, options: Options = Options()) -> Outcome
             _build(source.resolve(), partial.resolve(), options, scratch, words, config)
         shutil.rmtree(scratch)
         if (source / TEMPLATE).is_file() and not (partial / TEMPLATE).is_file():
-            shutil.copyfile(source / TEMPLATE, partial / TEMPLATE)
+            copy_own(source / TEMPLATE, partial)
         genai_config.read(partial)  # what the server would refuse is no artifact
         types = tensor_types.of_onnx(partial)
         record = manifest.write(partial, work, tensor_types=types)

@@ -13,7 +13,7 @@ from server.child.platform import peak_memory
 from server.errors import InvalidValue
 from server.models import gguf
 from server.models.files import write_atomically
-from server.models.lineage import RECORD, Record, Scalar, Step, StoredFile, now, read_record
+from server.models.lineage import RECORD, Record, Scalar, Step, StoredFile, now, of_files, read_record
 from server.models.quality import Quality
 
 # What decides the answers; tokenizer files too, since other tokens are other answers.
@@ -38,9 +38,10 @@ class Work:
     started: float = field(default_factory=perf_counter)
 
     def read(self, source: Path) -> None:
-        """Note a source (file or folder) and take over its history."""
+        """Note a source (file or folder) and take over its history, if its record is of the very files."""
         folder = source if source.is_dir() else source.parent
-        record = read_record(folder)
+        files = _read(source)
+        record = of_files(read_record(folder), files)
         if record is not None:
             self.before += record.steps
             self.base_model = self.base_model or record.base_model
@@ -49,7 +50,10 @@ class Work:
             name, licence = _stated(source)
             self.base_model = self.base_model or name
             self.licence = licence if self.licence == "unknown" else self.licence
-        self.inputs[source.name] = record.digest if record is not None else digest(recorded(source))
+        name = source.resolve().name
+        while name in self.inputs:  # a base and an adapter may both be called model
+            name += "'"
+        self.inputs[name] = digest(files) if record is None else record.digest
 
     def step(self) -> Step:
         return Step(
@@ -94,6 +98,14 @@ def recorded(source: Path) -> tuple[StoredFile, ...]:
         return (_recorded(source, source.name),)
     paths = sorted(path for path in source.rglob("*") if path.is_file() and path.name != RECORD)
     return tuple(_recorded(path, path.relative_to(source).as_posix()) for path in paths)
+
+
+def _read(source: Path) -> tuple[StoredFile, ...]:
+    """The files of a source that a converter reads. Repositories keep other formats in folders beside: not those."""
+    if source.is_file():
+        return recorded(source)
+    paths = sorted(path for path in source.iterdir() if path.is_file() and path.name != RECORD)
+    return tuple(_recorded(path, path.name) for path in paths if not path.name.startswith("."))
 
 
 def digest(files: tuple[StoredFile, ...]) -> str:

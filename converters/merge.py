@@ -5,7 +5,6 @@
 Tensor by tensor in NumPy: W + scale * B A in float32, rounded to the type that the checkpoint has.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from server.errors import InvalidValue
 
 from . import manifest, peft_folder, safetensors_writer
 from .appearing import appearing
-from .checkpoint import CONFIG, WEIGHTS, Checkpoint
+from .checkpoint import CONFIG, WEIGHTS, Checkpoint, copy_own
 from .peft_folder import Lora
 from .safetensors_file import Floats
 from .safetensors_writer import WIDTHS, FloatKind
@@ -48,8 +47,8 @@ def merge(source: Path, adapter: Path, folder: Path, report: Report = lambda *_:
     work.read(adapter)
     work.licence = licence
     with appearing(folder) as partial:
-        for path in (source / CONFIG, *checkpoint.companions(), *sorted(source.glob("LICENSE*"))):
-            shutil.copyfile(path, partial / path.name)
+        for path in (source / CONFIG, *checkpoint.companions()):
+            copy_own(path, partial)
         safetensors_writer.write(partial / WEIGHTS, checkpoint.shapes, kind, _pieces(checkpoint, lora, report))
         types: dict[str, int] = {kind: len(checkpoint.shapes)}
         manifest.write(partial, work, tensor_types=types, parameters=checkpoint.parameters)
@@ -76,9 +75,12 @@ def _check(checkpoint: Checkpoint, lora: Lora) -> None:
 
 
 def _kind(checkpoint: Checkpoint) -> FloatKind:
-    """The one type of all tensors, else float32, which holds them all. Raises InvalidValue for one of its own."""
+    """The type of most tensors: a few in float32, norms and frequencies, would double the others' size.
+
+    Raises InvalidValue for a type of its own.
+    """
     kinds = checkpoint.types()
     strange = sorted(kinds.keys() - WIDTHS.keys())
     if strange:
         raise InvalidValue(f"{checkpoint.folder.name} has tensors of type {strange[0]}; merge into another checkpoint.")
-    return next((kind for kind in WIDTHS if kinds.keys() == {kind}), "F32")
+    return max(WIDTHS, key=lambda kind: kinds.get(kind, 0))

@@ -1,6 +1,5 @@
 """Reading a checkpoint as a model of transformers, and writing one again with whatever belongs to it."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,10 @@ from transformers.utils import logging
 
 from server.errors import InvalidValue
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, copy_own
 from .decoder import Decoder
+
+KINDS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def read(folder: Path) -> tuple[Decoder, Any]:
@@ -36,16 +37,19 @@ def write(decoder: Decoder, source: Path, target: Path) -> Checkpoint:
     kind = _kind(opened)
     decoder.model.to(kind)
     decoder.model.config.dtype = kind
-    decoder.model.save_pretrained(target)
-    for path in (*opened.companions(), *sorted(source.glob("LICENSE*"))):
-        shutil.copyfile(path, target / path.name)
+    try:
+        decoder.model.save_pretrained(target)
+    except ValueError as error:  # a generation_config.json that transformers reads and does not write
+        raise InvalidValue(f"transformers cannot write {source.name} again: {str(error)[:300]}") from None
+    for path in opened.companions():
+        copy_own(path, target)
     return Checkpoint.open(target)
 
 
 def _kind(opened: Checkpoint) -> torch.dtype:
-    """The type of the weights, as config.json has it. Raises InvalidValue."""
-    name = str(opened.config.get("dtype") or opened.config.get("torch_dtype") or "float32")
-    kind = getattr(torch, name, None)
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-        raise InvalidValue(f"{opened.folder} says that its weights are {name}, which is no type of weights.")
-    return kind
+    """The type that most tensors are stored in. Raises InvalidValue for one of its own."""
+    counts = opened.types()
+    name = max(counts, key=lambda kind: counts[kind])
+    if name not in KINDS:
+        raise InvalidValue(f"{opened.folder.name} has tensors of type {name}, which are not pruned.")
+    return KINDS[name]

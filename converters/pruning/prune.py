@@ -68,6 +68,7 @@ def prune(
 
 def _pruned(decoder: Decoder, windows: Windows, plan: Plan, folder: Path, report: Report) -> Outcome:
     """The model changed as planned."""
+    _require_blocks(plan, len(decoder.blocks))
     before = perplexity(decoder, windows.evaluation), decoder.parameters
     blocks = len(decoder.blocks)
     kept = None
@@ -103,8 +104,6 @@ def _depth(decoder: Decoder, windows: Windows, plan: Plan, report: Report) -> tu
         return 1, [], _named(plan.drop, blocks)
     if plan.blocks is None:
         return 1, [], []
-    if not 0 < plan.blocks < blocks:
-        raise InvalidValue(f"The model has {blocks} blocks; keep from 1 to {blocks - 1} of them, not {plan.blocks}.")
     count = blocks - plan.blocks
     span = count if plan.grouping == "contiguous" else 1
     scores = depth.measure(decoder, windows.calibration, plan.importance, span, report)
@@ -116,6 +115,14 @@ def _named(drop: tuple[int, ...], blocks: int) -> list[int]:
     if named[0] < 0 or named[-1] >= blocks or len(named) == blocks:
         raise InvalidValue(f"The model has blocks 0 to {blocks - 1}; name some of them, and not all.")
     return named
+
+
+def _require_blocks(plan: Plan, blocks: int) -> None:
+    """Raises InvalidValue for blocks that are not there, before the model reads anything."""
+    if plan.drop:
+        _named(plan.drop, blocks)
+    if plan.blocks is not None and not 0 < plan.blocks < blocks:
+        raise InvalidValue(f"The model has {blocks} blocks; keep from 1 to {blocks - 1} of them, not {plan.blocks}.")
 
 
 def _require(plan: Plan) -> None:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from server.errors import InvalidValue
+from server.errors import InvalidValue, LoadFailed
 from server.runners.base import FloatRows
 
 from ..quality import Reference, log_softmax, prose
@@ -73,7 +73,10 @@ class Listened:
 
     @property
     def perplexity(self) -> float:
-        return float(np.exp(self._surprise / self._tokens))
+        found = float(np.exp(self._surprise / self._tokens))
+        if not np.isfinite(found):
+            raise LoadFailed(f"{self.name}: its logits are no numbers, or it takes the text for impossible.")
+        return found
 
 
 class StoredRows:

@@ -24,7 +24,7 @@ FRAMES = {
         "we need you to {}", "remember to {}", "{} for me", "would you {}", "right, {}",
     ),
     "validation": ("{} if you can", "Kindly {}.", "help me and {}"),
-    "test": ("{} thanks", "Would you mind to {}?", "you should {}", "quickly {}", "{}, will you?", "Hello! {}."),
+    "test": ("{}, thanks", "Would you kindly {}?", "you should {}", "quickly {}", "{}, will you?", "Hello! {}."),
 }  # fmt: skip
 SAYINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
@@ -60,16 +60,16 @@ SAYINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "test": {
         "on": (
             "have the {device} turned on in the {room}", "see that the {device} of the {room} is on",
-            "in the {room} switch the {device} on",
+            "in the {room}, switch the {device} on",
         ),
         "off": (
             "have the {device} turned off in the {room}", "see that the {device} of the {room} is off",
-            "in the {room} switch the {device} off",
+            "in the {room}, switch the {device} off",
         ),
         "set": (
             "have the {device} set to {value}% in the {room}",
             "see that the {device} of the {room} is at {value} percent",
-            "in the {room} put the {device} to {value}%",
+            "in the {room}, put the {device} to {value}%",
         ),
     },
 }  # fmt: skip

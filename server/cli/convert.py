@@ -1,16 +1,20 @@
 """`cupola convert`: of what a team has, what the server loads."""
 
 import json
-import tempfile
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from filelock import FileLock, Timeout
 
 from ..errors import InvalidValue
 from ..models import conversion, recipe
-from ..models.adopt import describe
+from ..models.adopt import describe, slug
 from ..models.chain import Stage, Wish, kind_of, merged, precision_of, stages
 from ..models.files import storage_errors, write_atomically
 from ..models.lineage import Record, read_record
@@ -111,7 +115,10 @@ class _Order:
             return Plan(origin, stages(kind, self.wish), f"{self.wish.to}-{precision_of(kind, self.wish)}")
         chain = merged(origin, self.wish)
         precision = "merged" if self.wish.to == "hf" else precision_of("huggingface", self.wish)
-        return Plan(find(self.base or _base_of(origin), settings, report), chain, f"{self.wish.to}-{precision}")
+        base = find(self.base or _base_of(origin), settings, report)
+        if base.is_file():
+            chain = [Stage("gguf-to-hf"), *chain]  # of a model whose weights are here as GGUF only
+        return Plan(base, chain, f"{self.wish.to}-{precision}")
 
     def _by_recipe(self, path: Path, settings: Settings, report: Report) -> Plan:
         if self.wish != Wish("") or self.base:
@@ -132,15 +139,19 @@ def _convert(order: _Order, output: str | None, *, as_json: bool) -> None:
         raise InvalidValue("Say what to call the result: -o NAME, or -o ./FOLDER to write a folder and no more.")
     named = "/" not in output and "\\" not in output
     if named:
+        output = slug(output)
         refuse_taken(Registry.load(settings.overlay), output)
     with shown(output) as report:
         plan = order.plan(settings, report)
         folder = settings.home / "converted" / output / plan.label if named else Path(output).expanduser()
-        if folder.exists():
-            raise InvalidValue(f"{folder} exists already; remove it or choose another name.")
-        run(plan, folder, report)
-        record = read_record(folder)
-        made = _adopted(output, folder, record, order.source, settings, report) if named else None
+        with _owning(folder) as work:
+            if named:  # no model has this name, so what is there was left by a run that did not come to its end
+                shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                raise InvalidValue(f"{folder} exists already; remove it or choose another name.")
+            run(plan, folder, work, report)
+            record = read_record(folder)
+            made = _adopted(output, folder, record, order.source, settings, report) if named else None
     tell(folder, made, record, as_json=as_json)
 
 
@@ -167,19 +178,38 @@ def _base_of(adapter: Path) -> str:
     return found
 
 
-def run(plan: Plan, folder: Path, report: Report) -> None:
-    """One converter after the other; only the last writes the folder."""
-    origin, last = plan.origin, plan.stages[-1]
+@contextmanager
+def _owning(folder: Path) -> Iterator[Path]:
+    """A folder for what lies between two converters. What a killed run left in it goes when the next one begins."""
+    work = folder.with_name(f".{folder.name}.converting")
     with storage_errors(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".converting-", dir=folder.parent) as work:
-        for number, stage in enumerate(plan.stages):
-            target = folder if stage is last else Path(work) / str(number) / origin.stem
-            arguments = [stage.converter, str(origin), *stage.inputs, str(target), *stage.options]
-            size = sum(path.stat().st_size for path in ([origin] if origin.is_file() else origin.rglob("*")))
-            conversion.run(arguments, f"{origin.name} cannot be converted", stage.converter, size, report)
-            files = sorted(target.glob("*.gguf"))
-            origin = files[0] if files else target
+    lock = FileLock(f"{work}.lock", timeout=0)
+    try:
+        with lock:
+            shutil.rmtree(work, ignore_errors=True)
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+                if os.name == "posix":  # elsewhere releasing removes it; here it has to go while it is held
+                    Path(lock.lock_file).unlink(missing_ok=True)
+    except Timeout:
+        raise InvalidValue(f"Another process is converting to {folder}.") from None
+
+
+def run(plan: Plan, folder: Path, work: Path, report: Report) -> None:
+    """One converter after the other; only the last writes the folder, the others into `work`."""
+    origin, last = plan.origin, plan.stages[-1]
+    for number, stage in enumerate(plan.stages):
+        name = origin.stem if origin.suffix == ".gguf" else origin.name
+        target = folder if stage is last else work / str(number) / name
+        arguments = [stage.converter, str(origin), *stage.inputs, str(target), *stage.options]
+        paths = [origin] if origin.is_file() else [path for path in origin.iterdir() if path.is_file()]
+        size = sum(path.stat().st_size for path in paths)
+        conversion.run(arguments, f"{origin.name} cannot be converted", stage.converter, size, report)
+        files = sorted(target.glob("*.gguf"))
+        origin = files[0] if files else target
 
 
 def _adopted(
@@ -192,8 +222,8 @@ def _adopted(
     if source is not None and "/" not in source and not Path(source).exists():
         known, _ = Registry.load(settings.overlay).resolve(source)
         model = model.model_copy(update={name: getattr(known, name) for name in _KEPT})
-    add_model(settings.overlay, model)
     Store(settings.home).pull(model, model.variants[0], settings, report)
+    add_model(settings.overlay, model)
     return model
 
 

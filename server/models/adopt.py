@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InvalidValue
 from . import encoder_folder, foundry, gguf
+from .files import located
 from .footprint import parameters
 from .lineage import read_record
 from .spec import FileSource, Format, HuggingFaceSource, ModelSpec, Sampling, Source, Variant
@@ -35,7 +36,7 @@ def describe(target: str, name: str | None, pattern: str | None, context_length:
     """The entry for a path or a Hugging Face repository. Raises InvalidValue for what Cupola does not load."""
     given = Path(target).expanduser()
     if given.exists():
-        path = _artifact(given.resolve())
+        path = _artifact(located(given))
         source, files, found = _local(path)
         details = _details(path)
         called = name or details.pop("name", None) or (given.stem if given.is_file() else given.resolve().name)
@@ -141,9 +142,9 @@ def _entry(name: str, source: Source, files: str, context_length: int | None, li
     found = _QUANTIZATION.findall(files.rpartition("/")[2] if single else files)
     quantization = found[-1] if found else "unknown"  # a name may tell the type it was made of, too
     form: Format = "gguf" if single else "onnx"
-    variant = Variant(name=_slug(f"{form}-{quantization}"), format=form, quantization=quantization, source=source)
+    variant = Variant(name=slug(f"{form}-{quantization}"), format=form, quantization=quantization, source=source)
     return ModelSpec(
-        name=_slug(name),
+        name=slug(name),
         licence=licence,
         context_length=context_length or _DEFAULT_CONTEXT,
         variants=(variant,),
@@ -152,7 +153,7 @@ def _entry(name: str, source: Source, files: str, context_length: int | None, li
     )
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """A name that models.yaml admits, close to the given one. Raises InvalidValue if nothing of it is left."""
     slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")
     if not slug:

@@ -87,6 +87,7 @@ def run(arguments: list[str], complaint: str, label: str, size: int, report: Rep
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
+        errors="replace",  # native libraries write what they like
     )
     try:
         assert process.stdout is not None
@@ -109,9 +110,11 @@ def _follow(output: IO[str], label: str, size: int, report: Report) -> tuple[Lin
     last, words = Line(), ""
     for text in output:
         try:
-            last = Line.model_validate_json(text)
+            line = Line.model_validate_json(text)
         except ValidationError:
             words = text.strip() or words
-        else:
+            continue
+        if line.model_fields_set:  # a library's own JSON has none of these fields
+            last = line
             report(Progress(label, int(last.fraction * size), size, last.phase))
     return last, words

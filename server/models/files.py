@@ -13,7 +13,7 @@ from typing import IO, Any
 from ..errors import SourceError, StorageFailed, StorageFull
 
 BLOCK = 1 << 20
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 _GONE = {errno.ENOENT, errno.ESTALE}
 
@@ -29,7 +29,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
 
 def _translated(error: OSError, folder: Path) -> SourceError:
     place, reason = error.filename or folder, error.strerror or str(error)
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return StorageFull(f"The disk is full at {folder}; free some space and run the command again, it resumes.")
     if error.errno == errno.EFBIG:
         return StorageFull(f"A file is larger than the disk at {folder}, or a limit of this process, allows: {reason}.")
@@ -131,6 +131,11 @@ def tree_size(folder: Path) -> int:
         with suppress(OSError):
             total += path.stat().st_size
     return total
+
+
+def located(path: Path) -> Path:
+    """The path from the root. A file that is a link keeps its name: in the hub's cache it leads to one without."""
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def place(blob: Path, name: Path) -> None:

@@ -7,6 +7,8 @@ from pydantic import ValidationError
 
 from ..errors import InvalidValue
 from ..settings import Settings
+from .files import located, place, storage_errors
+from .lineage import RECORD
 from .patience import Patience
 from .progress import Report
 from .registry import Registry
@@ -22,7 +24,7 @@ def find(source: str, settings: Settings, report: Report) -> Path:
     """The file or folder that is meant; a model of the hub is fetched. Raises InvalidValue and SourceError."""
     path = Path(source).expanduser()
     if path.exists():
-        return path.resolve()
+        return located(path)
     store = Store(settings.home)
     if "/" not in source:
         model, variants = Registry.load(settings.overlay).resolve(source)
@@ -47,10 +49,22 @@ def _fetched(repository: str, settings: Settings, report: Report) -> Path:
         raise InvalidValue(f"'{repository}' is neither a file or folder here nor a repository 'owner/model'.") from None
     with connect(everything, settings, Patience()) as origin:
         names = [file.name for file in origin.list_files().files]
-    wanted = [name for name in names if "/" not in name and (name.endswith(_ENDINGS) or name in _COMPANIONS)]
+    wanted = [name for name in names if _belongs(name)]
     if not any(name.endswith(".safetensors") for name in wanted):
         raise InvalidValue(f"{repository} has no safetensors; weights of other kinds are not read.")
     name = re.sub(r"[^a-z0-9._-]+", "-", repository.lower()).strip("-._")
     model = ModelSpec(name=name, licence="unknown", context_length=1, variants=(variant(*wanted),))
     store = Store(settings.home)
-    return store.path(store.pull(model, model.variants[0], settings, report))
+    manifest = store.pull(model, model.variants[0], settings, report)
+    named = store.path(manifest) / name  # the name by which records will call it
+    with storage_errors(named):
+        for file in manifest.files:
+            place(store.path(manifest) / file.name, named / file.name)
+    return named
+
+
+def _belongs(name: str) -> bool:
+    """Whether a file of a repository is of its checkpoint. A record of ours would speak of somebody else's bytes."""
+    if "/" in name or name == RECORD or name.startswith("consolidated"):  # the same weights in the maker's own layout
+        return False
+    return name.endswith(_ENDINGS) or name in _COMPANIONS

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from converters import commands
-from converters.program import build
 from converters.commands.prune import numbers
+from converters.program import build
 from converters.pruning.prune import Plan, prune
 from converters.quality import prose
 from server.errors import InvalidValue
@@ -108,7 +108,9 @@ def test_the_command_prints_a_table(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_refuses_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(build(commands, ""), ["prune", str(checkpoint), str(tmp_path / "made"), "--drop", "0-5"])
+    result = CliRunner().invoke(
+        build(commands, ""), ["prune", str(checkpoint), str(tmp_path / "made"), "--drop", "0-5"]
+    )
     assert result.exit_code == 1
     assert result.stderr.strip().startswith("Error: The model has blocks 0 to 5; name some of them, and not all.")
 

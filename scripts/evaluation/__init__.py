@@ -1,0 +1,1 @@
+"""Measures what models answer, and compares them with the first."""

@@ -1,0 +1,68 @@
+"""Answers as they arrive, one JSON object a line: what a killed run leaves, the next one does not ask again."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from server.errors import InvalidValue
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one request came to. `failed` says why there is no usable text."""
+
+    key: str
+    teacher: str
+    text: str = ""
+    failed: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Journal:
+    """Append-only. A line counts when it ends in a newline; it is on the disk when `add` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.replies: dict[str, Reply] = {}
+        self._file = path.open("a+b")
+        self._file.seek(0)
+        data = self._file.read()
+        whole = data.rfind(b"\n") + 1
+        self._file.truncate(whole)  # the rest is a line that a kill tore
+        try:
+            for line in data[:whole].splitlines():
+                reply = msgspec.json.decode(line, type=Reply)
+                self.replies[reply.key] = reply
+        except msgspec.MsgspecError as error:
+            self._file.close()
+            raise InvalidValue(f"{path} is no journal of answers: {error}. Remove it or choose another name.") from None
+
+    def add(self, reply: Reply) -> None:
+        self._file.write(msgspec.json.encode(reply) + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.replies[reply.key] = reply
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextmanager
+def journal(path: Path) -> Iterator[Journal]:
+    """The journal, held by this process alone. Raises InvalidValue when another holds it, or it is damaged."""
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InvalidValue(f"Another process is writing {path}.") from None
+    try:
+        opened = Journal(path)
+        try:
+            yield opened
+        finally:
+            opened.close()
+    finally:
+        lock.release()
