@@ -1,5 +1,6 @@
 """What a tool says while it works: a bar and sentences to a person, JSON lines to the program that started it."""
 
+import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from converters.reporting import end_with_parent
 from server.errors import CupolaError
+
+LOUD = ("torchao", "torch.utils._pytree", "transformers.trainer_utils")  # warn of what nobody here can change
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,6 +59,8 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
 
     A library that is missing is an error that names the extra.
     """
+    for name in LOUD:
+        logging.getLogger(name).setLevel(logging.ERROR)
     if as_json:
         threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn(), TimeRemainingColumn())

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from transformers import TrainingArguments
 
+from server.errors import InvalidValue
+
+from .processes import processes
 from .recipe import Recipe
 
 VALIDATION = "eval_loss"  # transformers' name of the loss on the validation examples
@@ -33,8 +35,10 @@ def arguments(recipe: Recipe, folder: Path, steps: int, *, begins: bool) -> Trai
 
 def _batches(recipe: Recipe) -> dict[str, Any]:
     """`batch` examples a step, over processes and accumulation. Every process has its share."""
-    processes = int(PartialState().num_processes)
-    share = recipe.batch // processes
+    count = int(processes().num_processes)
+    if recipe.batch % count:
+        raise InvalidValue(f"batch {recipe.batch} is no multiple of {count} processes.")
+    share = recipe.batch // count
     micro = min(recipe.micro_batch or share, share)
     has_gpu = torch.cuda.is_available()
     return {
@@ -42,7 +46,8 @@ def _batches(recipe: Recipe) -> dict[str, Any]:
         "per_device_eval_batch_size": micro,
         "gradient_accumulation_steps": share // micro,
         "use_cpu": not has_gpu and not torch.backends.mps.is_available(),
-        "ddp_backend": "gloo" if processes > 1 and not has_gpu else None,
+        "ddp_find_unused_parameters": False,
+        "ddp_backend": "gloo" if count > 1 and not has_gpu else None,
         "dataloader_pin_memory": has_gpu,
     }
 

@@ -1,5 +1,8 @@
 """A checkpoint as a PyTorch model. Nothing but safetensors is read, and no code of the folder runs."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,14 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any
         )
     except (OSError, ValueError) as error:
         raise InvalidValue(f"{folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+
+
+@contextmanager
+def without_peft_warning() -> Iterator[None]:
+    """PEFT asks transformers for a name that is about to change, which is not the user's to know."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        yield
 
 
 def context_of(model: Any) -> int:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from pydantic import BaseModel
 from safetensors import safe_open
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, set_seed
@@ -29,6 +28,7 @@ from .arguments import chosen_precision
 from .encoding import Encoded, Encoder, load_tokenizer
 from .model import context_of, trainable
 from .objective import NextToken, Objective, load_loss
+from .processes import processes
 from .recipe import Recipe
 from .resuming import claim, digests, last_whole
 from .trainer import build
@@ -115,9 +115,9 @@ def finish(
     trainer: Trainer, ready: Ready, recipe: Recipe, steps: int, checkpoint: Path | None, started: float
 ) -> Trained:
     """Write what was learned, by the main process, and sum up."""
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         _save(trainer.accelerator.unwrap_model(trainer.model), ready, recipe)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     return _outcome(recipe, ready, (trainer.state.global_step, steps), checkpoint, time.monotonic() - started)
 
 
@@ -130,7 +130,7 @@ def prepare(recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter
         raise InvalidValue(f"train.jsonl has {len(splits[0])} examples, and a step takes {recipe.batch}.")
     base = find_checkpoint(recipe.base, settings)
     tokenizer = load_tokenizer(base)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         claim(folder, recipe)
     set_seed(recipe.seed)
     model = methods.find(recipe.method).prepare(recipe, base)
@@ -165,7 +165,7 @@ def _outcome(recipe: Recipe, ready: Ready, steps: tuple[int, int], checkpoint: P
 def callbacks_of(recipe: Recipe, folder: Path, reporter: Reporter) -> Sequence[TrainerCallback]:
     """The main process says and writes down what all do."""
     told: list[TrainerCallback] = []
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         told += [Log(folder / LOG), Board(folder / "tensorboard"), Progress(reporter)]
     if recipe.patience is not None:
         told.append(EarlyStoppingCallback(recipe.patience))

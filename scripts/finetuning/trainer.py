@@ -36,6 +36,7 @@ class ObjectiveTrainer(Trainer):
 
     def __init__(self, objective: Objective, **settings: Any) -> None:
         super().__init__(**settings)
+        self._loss_shifts_labels = False  # the collator did: all of them count
         self._objective = objective
         self._validation: Objective = NextToken()
 

@@ -1,6 +1,5 @@
 """Low-rank adapters beside frozen weights, by PEFT; what is saved is PEFT's folder."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from peft import LoraConfig, get_peft_model
 
 from server.errors import InvalidValue
 
-from ..model import load_model
+from ..model import load_model, without_peft_warning
 from ..recipe import Recipe
 
 
@@ -28,8 +27,7 @@ def adapted(model: Any, recipe: Recipe) -> Any:
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
     )
     try:
-        with warnings.catch_warnings():  # PEFT asks transformers for a name that is about to change
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        with without_peft_warning():
             made = get_peft_model(model, config)
     except ValueError as error:
         raise InvalidValue(f"lora.targets: {' '.join(str(error).split())}") from None

@@ -1,0 +1,85 @@
+"""What is learned is what will be asked for: the tokens of the server's own renderer."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scripts.examples import Example, Turn
+from scripts.finetuning.batches import Collator, Packer, inputs_of
+from scripts.finetuning.encoding import IGNORED, Encoder, load_tokenizer
+from scripts.finetuning.model import load_model
+from scripts.finetuning.objective import NextToken
+from server.errors import InvalidValue
+from tests.chat.rendering import running_renderer
+
+pytestmark = pytest.mark.real
+TURNS = (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Bye"), ("assistant", "Farewell."))
+CHAT = Example(tuple(Turn(role, content) for role, content in TURNS))  # type: ignore[arg-type]
+SHORT = Example((Turn("user", "2 + 2?"), Turn("assistant", "4")))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(small: Path) -> Any:
+    return load_tokenizer(small)
+
+
+def learned(tokenizer: Any, example: Example, answers: str) -> str:
+    encoded = Encoder(tokenizer, 256, answers).one(example)  # type: ignore[arg-type]
+    assert all(label in (IGNORED, token) for label, token in zip(encoded.labels, encoded.tokens, strict=True))
+    return str(tokenizer.decode([label for label in encoded.labels if label != IGNORED]))
+
+
+def test_only_answers_are_learned_with_their_end(tokenizer: Any) -> None:
+    assert learned(tokenizer, CHAT, "last") == "Farewell.<|im_end|>\n"
+    assert learned(tokenizer, CHAT, "all") == "Hello.<|im_end|>\nFarewell.<|im_end|>\n"
+    assert learned(tokenizer, Example(text="All of it."), "last") == " of it."  # nothing stands before the first
+
+
+def test_the_prompt_is_the_servers(tokenizer: Any, tokenizer_folder: Path) -> None:
+    template = (tokenizer_folder / "chat_template.jinja").read_text()
+    text = asyncio.run(rendered(template, CHAT))
+    assert Encoder(tokenizer, 256).prompt(CHAT) == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+async def rendered(template: str, example: Example) -> str:
+    """What the server makes of the prompt."""
+    async with running_renderer(30) as renderer:
+        messages = [{"role": turn.role, "content": turn.content} for turn in example.prompt]
+        return await renderer.render(template, messages)
+
+
+def test_what_cannot_be_learned_is_said(tokenizer: Any) -> None:
+    with pytest.raises(InvalidValue, match=r"1 of 2 examples of train.jsonl have more than 38 tokens.*has \d+"):
+        Encoder(tokenizer, 38).all([SHORT, CHAT], "train.jsonl")
+
+
+def test_a_tokenizer_without_template_is_refused(small: Path) -> None:
+    bare = load_tokenizer(small)
+    bare.chat_template = None
+    with pytest.raises(InvalidValue, match="no chat template"):
+        Encoder(bare, 100)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_batch_is_worth_its_examples(tokenizer: Any, small: Path, packed: bool) -> None:
+    """Neither padding nor neighbours in a row change a loss."""
+    model = load_model(small).eval()
+    encoder = Encoder(tokenizer, 256)
+    encoded = encoder.all([CHAT, SHORT], "x")
+    collate = Packer() if packed else Collator(tokenizer.pad_token_id)
+    objective = NextToken()
+    with torch.no_grad():
+        alone = sum(objective(model, Collator(0)([one])) for one in encoded)
+        together = objective(model, collate(encoded))
+    assert float(together) == pytest.approx(float(alone), rel=1e-5)
+
+
+def test_logits_are_computed_where_something_is_learned(tokenizer: Any, small: Path) -> None:
+    model = load_model(small)
+    batch = Collator(0)(Encoder(tokenizer, 256).all([CHAT, SHORT], "x"))
+    logits = model(**inputs_of(batch)).logits
+    assert logits.shape[:2] == batch["labels"].shape
+    assert batch["labels"].shape[1] < batch["input_ids"].shape[1] // 2
