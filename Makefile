@@ -40,7 +40,7 @@ $(VENV)/.llama: $(VENV)/.run
 # The tests run every engine and every converter.
 $(VENV)/.dev: pyproject.toml | $(VENV)
 	$(PIP) '$(TORCH)'
-	$(PIP) --editable '.[$(EXTRA),llama,convert,olive,train,dev]'
+	$(PIP) --editable '.[$(EXTRA),llama,convert,olive,eval,train,dev]'
 	@touch $@ $(VENV)/.run
 
 $(VENV):

@@ -59,7 +59,7 @@ def serving(home: Path, artifacts: dict[str, Path]) -> Iterator[httpx.Client]:
     """A server with every artifact as a model of its label."""
     environment = child_environment() | {"CUPOLA_HOME": str(home), "CUPOLA_MAX_MODELS": "1"}
     for label, path in artifacts.items():
-        for command in (["add", str(path), "--name", label], ["pull", label]):
+        for command in (["add", str(path), "--name", label], ["pull", served(label, path)]):
             subprocess.run([*CUPOLA, *command], env=environment, check=True, stdout=subprocess.DEVNULL)
     command = [*CUPOLA, "serve", "--port", "0"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -71,6 +71,11 @@ def serving(home: Path, artifacts: dict[str, Path]) -> Iterator[httpx.Client]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def served(label: str, path: Path) -> str:
+    """The artifact itself, and not what a pull would make of it for this device."""
+    return f"{label}@{'llama' if path.is_file() else 'onnx'}"
 
 
 def ask(client: httpx.Client, label: str, question: str) -> str:
@@ -96,7 +101,7 @@ def main() -> None:
     right = True
     with serving(arguments.folder / "home", made) as client:
         for label, path in made.items():
-            answer, wavering = ask(client, label, QUESTION), ask(client, label, NEAR_TIE)
+            answer, wavering = (ask(client, served(label, path), question) for question in (QUESTION, NEAR_TIE))
             record = read_record(path.parent if path.is_file() else path)
             mix = record.tensor_types if record else {}
             table.add_row(label, ", ".join(f"{count} {kind}" for kind, count in mix.items()), answer, wavering)

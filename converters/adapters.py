@@ -15,19 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from server.errors import InvalidValue
+from server.errors import ConversionFailed, InvalidValue
 from server.models import gguf as reader
 from server.models.genai_config import read as read_genai_config
 from server.models.lora_graph import GRAPH, PARTS
 
 from . import manifest, peft_folder
-from .appearing import appearing
+from .appearing import appearing, require_growth
 from .architectures import describe, known_architectures, layout_of
 from .decoder import Shape
+from .gguf_closing import close
 from .hf_layout import Layout
 from .peft_folder import Lora, Pair
 from .safetensors_file import Floats
 
+MOST_WORDS = 400  # of ONNX Runtime, in an error
 ROTATED = ("attn_q.weight", "attn_k.weight")
 
 
@@ -70,13 +72,15 @@ def to_gguf(source: Path, base: Path, folder: Path) -> Outcome:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
-        writer.close()
+        close(writer, partial / name)
         manifest.write(partial, work, tensor_types={"F32": 2 * len(pairs)}, parameters=_parameters(pairs))
     return Outcome(folder / name, len(pairs))
 
 
 def to_onnx(source: Path, base: Path, folder: Path) -> Outcome:
-    """Write `folder` with `<name>.onnx_adapter` in it, for a base that `gguf-to-onnx` made. Raises as `to_gguf`."""
+    """Write `folder` with `<name>.onnx_adapter` in it, for a base that `gguf-to-onnx` made. Raises as `to_gguf`, and
+    ConversionFailed with ONNX Runtime's own words.
+    """
     import onnxruntime as ort
 
     lora = peft_folder.read(source)
@@ -93,7 +97,11 @@ def to_onnx(source: Path, base: Path, folder: Path) -> Outcome:
         adapter.set_adapter_version(1)
         adapter.set_model_version(1)
         adapter.set_parameters({key: ort.OrtValue.ortvalue_from_numpy(values) for key, values in tensors.items()})
-        adapter.export_adapter(str(partial / name))
+        try:
+            adapter.export_adapter(str(partial / name))
+        except RuntimeError as error:
+            require_growth(partial)
+            raise ConversionFailed(f"ONNX Runtime cannot write {name}: {error}"[:MOST_WORDS]) from None
         manifest.write(partial, work, tensor_types={"F32": len(tensors)}, parameters=_parameters(pairs))
     return Outcome(folder / name, len(pairs))
 

@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all."""
+"""A folder or a file that is there whole or not at all."""
 
 import errno
 import os
@@ -13,6 +13,7 @@ from server.errors import InvalidValue, StorageFailed, StorageFull
 from server.models.files import FULL
 
 PATIENCE = 10.0  # seconds to wait for another conversion to the same folder
+GROWTH = 1 << 20  # bytes
 
 
 @contextmanager
@@ -20,27 +21,62 @@ def appearing(folder: Path) -> Iterator[Path]:
     """A folder beside the final one that takes its name when the block ends well, and is gone when it does not.
 
     Whoever is at it holds its lock, so what a killed run left is known to be nobody's, and the next run clears it.
+    Raises InvalidValue where the name is taken, StorageFull and StorageFailed for what the system says in the block.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
+    with _becoming(folder) as partial:
+        partial.mkdir()
+        yield partial
+
+
+@contextmanager
+def appearing_file(file: Path) -> Iterator[Path]:
+    """As `appearing`, of a file that the block writes."""
+    with _becoming(file) as partial:
+        yield partial
+
+
+def require_growth(partial: Path) -> None:
+    """Raises the OSError that a library met when it could not write into a folder, where it does not say so itself.
+
+    What is there grows, and is spoilt: for a conversion that has failed.
+    """
+    written = [path for path in partial.rglob("*") if path.is_file() and os.access(path, os.W_OK)]
+    for path in [*written, partial / "growth"]:
+        with path.open("ab") as file:
+            file.write(bytes(GROWTH))
+            file.flush()
+            os.fsync(file.fileno())
+            file.truncate(file.tell() - GROWTH)
+
+
+@contextmanager
+def _becoming(final: Path) -> Iterator[Path]:
+    partial = final.with_name(f".{final.name}.partial")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _owning(folder):
-            if folder.exists():
-                raise InvalidValue(f"{folder} exists already; remove it or choose another name.")
-            shutil.rmtree(partial, ignore_errors=True)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with _owning(final):
+            if final.exists():
+                raise InvalidValue(f"{final} exists already; remove it or choose another name.")
+            _remove(partial)
             try:
-                partial.mkdir()
                 yield partial
                 for path in (*partial.rglob("*"), partial):
                     _sync(path)
-                partial.rename(folder)
-                _sync(folder.parent)
+                partial.rename(final)
+                _sync(final.parent)
             finally:
-                shutil.rmtree(partial, ignore_errors=True)
+                _remove(partial)
     except OSError as error:
         reason = error.strerror or str(error)
         kind = StorageFull if error.errno in {*FULL, errno.EFBIG} else StorageFailed
-        raise kind(f"Cannot write {folder}: {reason}; nothing was left there.") from None
+        raise kind(f"Cannot write {final}: {reason}; nothing was left there.") from None
+
+
+def _remove(partial: Path) -> None:
+    if partial.is_dir():
+        shutil.rmtree(partial, ignore_errors=True)
+    else:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from server.errors import InvalidValue, StorageFailed
+from server.errors import InvalidValue
 from server.models import gguf as reader
 
 from . import imatrix, tokenizer_json
+from .appearing import appearing_file
 from .imatrix import Importance, Report
 
 BUNDLED = "calibration.txt"
@@ -32,18 +33,10 @@ def importance(source: Path, wanted: str | None, report: Report) -> tuple[Import
 
 
 def write(source: Path, target: Path, text: Path | None, report: Report) -> None:
-    """Compute one and write it; the file appears whole. Raises InvalidValue, StorageFailed."""
-    if target.exists():
-        raise InvalidValue(f"{target} exists already; remove it or choose another name.")
-    found, dataset = _compute(source, text, report)
-    draft = target.with_name(f".{target.name}.partial")
-    try:
-        imatrix.write(found, draft, next(iter(dataset)))
-        draft.replace(target)
-    except OSError as error:
-        raise StorageFailed(f"Cannot write {target}: {error.strerror or error}.") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    """Compute one and write it; the file appears whole. Raises InvalidValue, StorageFull, StorageFailed."""
+    with appearing_file(target) as partial:
+        found, dataset = _compute(source, text, report)
+        imatrix.write(found, partial, next(iter(dataset)))
 
 
 def _compute(source: Path, text: Path | None, report: Report) -> tuple[Importance, dict[str, str]]:

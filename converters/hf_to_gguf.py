@@ -22,6 +22,7 @@ from . import gguf_parameters, gguf_special_tokens, gguf_tensors, gguf_vocabular
 from .appearing import appearing
 from .architectures import describe
 from .checkpoint import Checkpoint, read_json
+from .gguf_closing import close
 from .gguf_tensors import Planned
 from .gguf_vocabulary import Tokens
 from .hyperparameters import Hyperparameters
@@ -115,8 +116,10 @@ def _write(
             report(done / whole, each.name)
             writer.write_tensor_data(gguf_tensors.encoded(checkpoint, model, each))
             done += each.size
-    finally:
+    except BaseException:
         writer.close()
+        raise
+    close(writer, path)
 
 
 def _add_description(writer: GGUFWriter, checkpoint: Checkpoint) -> None:

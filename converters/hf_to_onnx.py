@@ -7,6 +7,7 @@ AWQ and GPTQ are ways to make a checkpoint: one that was quantised so is built a
 """
 
 import contextlib
+import errno
 import io
 import logging
 import shutil
@@ -17,9 +18,10 @@ from typing import Any, Literal, get_args
 
 from server.errors import ConversionFailed, CupolaError, InvalidValue
 from server.models import genai_config
+from server.models.files import FULL
 
 from . import manifest, tensor_types
-from .appearing import appearing
+from .appearing import appearing, require_growth
 from .builder_memory import spilling
 from .checkpoint import WEIGHTS, checked_config, copy_own
 
@@ -154,6 +156,9 @@ def _build(
             extra = builder.parse_extra_options(*places, options.for_builder())
             builder.create_model(*places, **extra)
     except FAILURES as error:
+        if isinstance(error, OSError) and error.errno in {*FULL, errno.EFBIG}:
+            raise
+        require_growth(target)
         last = words.getvalue().strip().rpartition("\n")[2]
         reason = str(error) or last or type(error).__name__
         raise ConversionFailed(f"The model builder cannot make {architecture}: {reason[:MOST_WORDS]}") from None

@@ -17,6 +17,7 @@ from server.models import gguf as reader
 from server.models.gguf import Gguf
 
 from .blocks import Floats
+from .gguf_closing import close
 from .reference import Forward
 
 CHUNK = 256  # tokens that see each other
@@ -88,7 +89,7 @@ def write(importance: Importance, path: Path, dataset: str) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
-    writer.close()
+    close(writer, path)
 
 
 def read(path: Path) -> Importance:

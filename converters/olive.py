@@ -17,7 +17,7 @@ from server.errors import ConversionFailed, CupolaError, InvalidValue
 from server.models import genai_config, recipe
 
 from . import manifest, tensor_types
-from .appearing import appearing
+from .appearing import appearing, require_growth
 from .builder_memory import spilling
 from .checkpoint import checked_config
 from .hf_to_onnx import FAILURES, MOST_WORDS, Outcome, model_builder, quiet
@@ -69,6 +69,7 @@ def _run(workflow: recipe.Recipe, scratch: Path) -> Path:
             with _silent(), _reconciled(scratch):
                 best = run(workflow).get_best_candidate()
         except (OliveError, *FAILURES) as error:
+            require_growth(scratch)
             reason = str(error) or words.getvalue().strip().rpartition("\n")[2] or type(error).__name__
             raise ConversionFailed(f"Olive cannot run the recipe: {reason[:MOST_WORDS]}") from None
     if best is None or best.model_path is None:

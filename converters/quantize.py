@@ -20,7 +20,7 @@ from server.models.lineage import Scalar
 from server.runners.llama.library import NativeLog
 
 from . import manifest
-from .appearing import appearing
+from .appearing import appearing, require_growth
 from .blocks import Floats
 from .imatrix import Importance
 
@@ -87,6 +87,7 @@ def convert(
         with closing(NativeLog(echo=False)) as log:
             code = llama.llama_model_quantize(str(source).encode(), str(file).encode(), parameters)
         if code:
+            require_growth(partial)  # all that it says of a full disk is "iostream error"
             reason = log.errors[-1].rpartition(": ")[2] if log.errors else f"code {code}"
             raise ConversionFailed(f"llama.cpp cannot quantise {source.name} to {precision}: {reason}")
         tensors = manifest.count_types(reader.read(file))

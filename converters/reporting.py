@@ -1,6 +1,7 @@
 """What a converter says while it works: JSON lines to the program that started it, a bar and sentences to a person."""
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,32 @@ def last_phase(quality: Quality | None) -> Phase:
 
 def end_with_parent() -> None:
     """Wait for the end of stdin, which comes when the parent ends, however it does."""
+    _wait_for_parent()
+    os._exit(1)
+
+
+def leave_with_parent() -> None:
+    """From now on the main thread, where it only waits, leaves what it is in when the parent ends, and cleans up.
+
+    Not on Windows, where nothing wakes it: there the program ends as it is.
+    """
+    if os.name == "posix":
+        signal.signal(signal.SIGTERM, _leave)  # SIGINT is ignored by what a shell runs in the background
+    threading.Thread(target=_interrupt_with_parent, name="parent", daemon=True).start()
+
+
+def _interrupt_with_parent() -> None:
+    if sys.platform == "win32":
+        end_with_parent()
+        return
+    _wait_for_parent()
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # to this thread, whose system call ends
+
+
+def _wait_for_parent() -> None:
     while os.read(0, 1 << 10):  # Python's own reader holds a lock, which at the end of the program is an abort
         pass
-    os._exit(1)
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from server.errors import InvalidValue
+from server.errors import ConversionFailed, InvalidValue
 
+from ..appearing import require_growth
 from ..checkpoint import Checkpoint, copy_own
 from .decoder import Decoder
 
@@ -39,6 +41,9 @@ def write(decoder: Decoder, source: Path, target: Path) -> Checkpoint:
     decoder.model.config.dtype = kind
     try:
         decoder.model.save_pretrained(target)
+    except SafetensorError as error:
+        require_growth(target)
+        raise ConversionFailed(f"transformers cannot write {target.name}: {str(error)[:300]}") from None
     except ValueError as error:  # a generation_config.json that transformers reads and does not write
         raise InvalidValue(f"transformers cannot write {source.name} again: {str(error)[:300]}") from None
     for path in opened.companions():

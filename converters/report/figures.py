@@ -14,6 +14,16 @@ class _Figures(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class TaskScore(_Figures):
+    """A metric of an lm-eval task over `count` items; `stderr` None where it is not estimated."""
+
+    task: str
+    metric: str
+    value: float
+    stderr: float | None
+    count: int
+
+
 class Row(_Figures):
     """One artifact. Bytes, seconds, and tokens per second by length of the prompt and by number of sequences."""
 
@@ -28,6 +38,7 @@ class Row(_Figures):
     prefill: dict[int, float]  # without those that are longer than the context
     decode: dict[int, float]
     notes: tuple[str, ...] = ()
+    tasks: tuple[TaskScore, ...] = ()
 
 
 class Failed(_Figures):

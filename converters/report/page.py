@@ -5,7 +5,7 @@ from string import Template
 
 from .figures import SEQUENCES, Report, Row
 from .plot import Point, scatter
-from .table import cells, footnotes, headings
+from .table import cells, footnotes, headings, task_cells, task_headings
 
 SERIES = 4  # colours of engines
 
@@ -67,16 +67,19 @@ def render(report: Report) -> str:
     return PAGE.substitute(
         style=STYLE,
         reference=escape(reference),
-        headings="".join(f"<th>{_lines(heading)}</th>" for heading in ["ARTIFACT", "ENGINE", *headings()]),
-        rows="".join(_row(row) for row in report.rows),
+        headings="".join(
+            f"<th>{_lines(heading)}</th>" for heading in ["ARTIFACT", "ENGINE", *headings(), *task_headings(report)]
+        ),
+        rows="".join(_row(report, row) for row in report.rows),
         legend="".join(keys),
         plots="".join(_plots(report.rows, colours)),
         notes="".join(f"<li>{escape(note)}</li>" for note in notes),
     )
 
 
-def _row(row: Row) -> str:
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in [row.artifact, row.engine, *cells(row)])}</tr>"
+def _row(report: Report, row: Row) -> str:
+    shown = [row.artifact, row.engine, *cells(row), *task_cells(report, row)]
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in shown)}</tr>"
 
 
 def _lines(heading: str) -> str:

@@ -22,10 +22,10 @@ def render(report: Report) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), collapse_padding=True, pad_edge=False)
     table.add_column("ARTIFACT", overflow="fold")  # what there is too little room for is folded in this one
     table.add_column("ENGINE", no_wrap=True)
-    for heading in headings():
+    for heading in [*headings(), *task_headings(report)]:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in report.rows:
-        table.add_row(row.artifact, row.engine, *cells(row))
+        table.add_row(row.artifact, row.engine, *cells(row), *task_cells(report, row))
     return Group(table, *(Text(line) for line in footnotes(report)))
 
 
@@ -52,6 +52,21 @@ def cells(row: Row) -> list[str]:
     ]
 
 
+def task_headings(report: Report) -> list[str]:
+    """One for each metric of a task, in the order of `task_cells`."""
+    return [f"{task}\n{metric}" for task, metric in _metrics(report)]
+
+
+def task_cells(report: Report, row: Row) -> list[str]:
+    """What an artifact scored."""
+    scored = {(score.task, score.metric): f"{score.value:.3f}" for score in row.tasks}
+    return [scored.get(metric, NONE) for metric in _metrics(report)]
+
+
+def _metrics(report: Report) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((score.task, score.metric) for row in report.rows for score in row.tasks))
+
+
 def perplexity(value: float) -> str:
     return f"{value:.2f}" if value < 1000 else f"{value:.3g}"
 
@@ -70,6 +85,10 @@ def footnotes(report: Report) -> Iterator[str]:
     yield f"Machine: {report.machine}; {report.threads} threads; {report.created:%Y-%m-%d}."
     yield "IN: tokens per second of prompts by their length; OUT: of decoding, by sequences at once."
     yield "RAM: what the process held at most with one sequence of the longest prompt."
+    counts = {score.task: score.count for row in report.rows for score in row.tasks}
+    if counts:
+        asked = ", ".join(f"{task} ({count} items)" for task, count in counts.items())
+        yield f"Tasks of lm-evaluation-harness, asked over a server: {asked}."
     for row in report.rows:
         for note in row.notes:
             yield f"Note: {row.artifact}: {note}."

@@ -1,60 +1,207 @@
 """Answers of a served model: any OpenAI-compatible address."""
 
+import json
+import random
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
 
 import httpx
 
 from server.errors import CupolaError
 
 from ..examples import Example
+from .answers import Answer, Asked, prompt_hash
 from .order import Order
 
 ATTEMPTS = 6
-BUSY = {429, 503}
+LONGEST_WAIT = 60.0  # seconds between two attempts
+BUSY = {408, 429, 502, 503, 504}
+PLAIN = {"temperature": 0, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
+OURS = {"repetition_penalty": 1, "top_k": 0, "min_p": 0}  # a model's advised sampling is not for a measurement
 
 
-def answers(target: str, examples: list[Example], order: Order) -> tuple[list[str], list[float]]:
-    """Texts, and seconds a request without its waits between attempts. `target` is URL#model. Raises CupolaError."""
-    url, _, model = target.partition("#")
-    with (
-        httpx.Client(timeout=300, trust_env=False) as client,
-        ThreadPoolExecutor(order.concurrency) as pool,
-    ):
+class Served:
+    """A model at `target` (URL#MODEL), asked greedily and with nothing that the example does not say."""
+
+    def __init__(self, target: str, order: Order) -> None:
+        url, _, self._model = target.partition("#")
+        self._url = url.rstrip("/")
+        self._order = order
+        self._client = httpx.Client(timeout=order.deadline, trust_env=False, headers=order.headers())
+        self._ours = False
+        self.not_measured: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Load the model, so that no example waits for it. Raises CupolaError."""
         try:
-            pairs = list(pool.map(lambda example: _ask(client, url.rstrip("/"), model, example, order), examples))
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return [text for text, _ in pairs], [seconds for _, seconds in pairs]
+            self._begin()
+        except BaseException:
+            self._client.close()
+            raise
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
-def _ask(client: httpx.Client, url: str, model: str, example: Example, order: Order) -> tuple[str, float]:
-    messages = [{"role": turn.role, "content": turn.content} for turn in example.prompt]
-    body = {
-        "model": model,
-        "messages": messages,
-        "temperature": 0,
-        "seed": order.seed,
-        "max_tokens": order.max_tokens,
-    }
-    complaint = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(min(8.0, 0.25 * 2**attempt))
-        start = time.perf_counter()
+    def _begin(self) -> None:
         try:
-            response = client.post(f"{url}/chat/completions", json=body)
-        except httpx.TransportError as error:
-            complaint = str(error)
+            models = self._client.get(f"{self._url}/models")
+            listed = models.json()["data"] if models.is_success else []
+            self._ours = any(model.get("owned_by") == "cupola" for model in listed)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise CupolaError(f"Nothing answers at {self._url}: {str(error) or type(error).__name__}.") from None
+        except (ValueError, LookupError, TypeError, AttributeError):
+            self._ours = False  # a server need not list its models
+        self._post("/chat/completions", self._body([{"role": "user", "content": "Hello"}]) | {"max_tokens": 1})
+
+    def __call__(self, asked: list[Asked]) -> Iterator[Answer]:
+        """Timed ones first and one by one, before a cache of the server has seen them. Raises CupolaError."""
+        for one in asked:
+            if one.timed:
+                yield self._timed(one)
+        rest = [one for one in asked if not one.timed]
+        with ThreadPoolExecutor(self._order.concurrency) as pool:
+            try:
+                yield from pool.map(self._untimed, rest)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _untimed(self, asked: Asked) -> Answer:
+        response = self._post("/chat/completions", self._body(_turns(asked.example)))
+        try:
+            read = response.json()
+            choice = read["choices"][0]
+            text, finish = str(choice["message"]["content"] or ""), choice.get("finish_reason")
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise CupolaError(f"{self._url} answered with something that is no chat completion.") from None
+        loss, tokens = self._loss(asked)
+        return Answer(
+            asked.key,
+            asked.example.id,
+            prompt_hash(asked.example),
+            text,
+            cut=finish == "length",
+            loss=loss,
+            loss_tokens=tokens,
+        )
+
+    def _timed(self, asked: Asked) -> Answer:
+        body = self._body(_turns(asked.example)) | {"stream": True, "stream_options": {"include_usage": True}}
+        for attempt in range(ATTEMPTS):
+            began, first, text, finish, tokens = time.perf_counter(), None, "", None, None
+            try:
+                with self._client.stream("POST", f"{self._url}/chat/completions", json=body) as response:
+                    if response.is_error:
+                        response.read()
+                        self._refused(response, attempt)
+                        continue
+                    for event in _events(response):
+                        for choice in event.get("choices") or ():
+                            part = choice["delta"].get("content") or ""
+                            if part and first is None:
+                                first = time.perf_counter() - began
+                            text, finish = text + part, choice.get("finish_reason") or finish
+                        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+            except httpx.TransportError as error:
+                self._wait(attempt, str(error) or type(error).__name__)
+                continue
+            except (ValueError, LookupError, TypeError, AttributeError):
+                raise CupolaError(f"{self._url} streamed something that is no chat completion.") from None
+            seconds = time.perf_counter() - began
+            loss, count = self._loss(asked)
+            return Answer(
+                asked.key,
+                asked.example.id,
+                prompt_hash(asked.example),
+                text,
+                cut=finish == "length",
+                tokens=tokens,
+                seconds=seconds,
+                first_seconds=first,
+                loss=loss,
+                loss_tokens=count,
+            )
+        raise AssertionError("the last attempt raises")
+
+    def _loss(self, asked: Asked) -> tuple[float | None, int]:
+        """Of the answer wanted, in nats and tokens, where the server shows prompts and scores them."""
+        if not asked.scored or "perplexity" in self.not_measured:
+            return None, 0
+        root = self._url.removesuffix("/v1")
+        try:
+            written = self._client.post(
+                f"{root}/apply-template", json={"model": self._model, "messages": _turns(asked.example)}
+            )
+            prompt = written.raise_for_status().json()["prompt"]
+            body = {"model": self._model, "prompt": prompt + asked.example.answer, "echo": True, "logprobs": 0}
+            scored = self._client.post(f"{self._url}/completions", json=body | {"max_tokens": 0, "temperature": 0})
+            found = scored.raise_for_status().json()["choices"][0]["logprobs"]
+            places = zip(found["text_offset"], found["token_logprobs"], strict=True)
+            losses = [-score for place, score in places if place >= len(prompt) and score is not None]
+        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+            losses = []
+        if not losses:
+            self.not_measured["perplexity"] = "the server does not score a prompt that it wrote"
+            return None, 0
+        return float(sum(losses)), len(losses)
+
+    def _body(self, messages: list[dict[str, str]]) -> dict[str, Any]:
+        order = self._order
+        body: dict[str, Any] = {"model": self._model, "messages": messages, "max_tokens": order.max_tokens} | PLAIN
+        if self._ours:
+            body |= OURS
+        if order.json_mode:
+            schema = order.schema_document()
+            named = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+            body["response_format"] = {"type": "json_object"} if schema is None else named
+        return body
+
+    def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        for attempt in range(ATTEMPTS):
+            try:
+                response = self._client.post(f"{self._url}{path}", json=body)
+            except httpx.TransportError as error:
+                self._wait(attempt, str(error) or type(error).__name__)
+                continue
+            if response.is_error:
+                self._refused(response, attempt)
+                continue
+            return response
+        raise AssertionError("the last attempt raises")
+
+    def _refused(self, response: httpx.Response, attempt: int) -> None:
+        """Wait where it is worth while, at least as long as Retry-After says. Raises CupolaError where it is not."""
+        if response.status_code not in BUSY:
+            said = " ".join(response.text.split())[:200]
+            raise CupolaError(f"{self._url} refused a request with status {response.status_code}: {said}")
+        after = response.headers.get("retry-after", "")
+        self._wait(attempt, f"status {response.status_code}", float(after) if after.isdecimal() else 0.0)
+
+    def _wait(self, attempt: int, complaint: str, least: float = 0.0) -> None:
+        if attempt + 1 == ATTEMPTS:
+            raise CupolaError(f"{self._url} did not answer in {ATTEMPTS} attempts: {complaint}.")
+        if least > LONGEST_WAIT:
+            raise CupolaError(
+                f"{self._url} asks to wait {least:.0f} seconds; come back then, what is kept is not lost."
+            )
+        time.sleep(max(least, 0.25 * 2**attempt * random.uniform(0.5, 1.0)))  # noqa: S311
+
+
+def _turns(example: Example) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in example.prompt]
+
+
+def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    """The JSON of each event. Raises ValueError, also for an error that the server streams."""
+    for line in response.iter_lines():
+        if not line.startswith("data:"):
             continue
-        seconds = time.perf_counter() - start
-        if response.status_code in BUSY:
-            complaint = f"status {response.status_code}"
-            continue
-        if response.is_error:
-            raise CupolaError(f"{url} refused a request with status {response.status_code}: {response.text[:200]}")
-        try:
-            return str(response.json()["choices"][0]["message"]["content"] or ""), seconds
-        except (ValueError, LookupError, TypeError):
-            raise CupolaError(f"{url} answered with something that is no chat completion.") from None
-    raise CupolaError(f"{url} did not answer in {ATTEMPTS} attempts: {complaint}.")
+        data = line.removeprefix("data:").strip()
+        if data == "[DONE]":
+            return
+        event = json.loads(data)
+        if event.get("error"):
+            raise CupolaError(f"The server broke off: {event['error']}")
+        yield event

@@ -1,159 +1,160 @@
-"""Prompts in, examples out: every teacher is asked, answers are checked, the most common one is kept."""
+"""Inputs in, examples out: teachers are asked, answers checked, the most common one kept, and graded."""
 
-import asyncio
 import hashlib
-import json
-import re
-import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import httpx
 import msgspec
 
-from server.errors import CupolaError, InvalidValue
+from server.errors import CupolaError
 from server.models.files import storage_errors, write_atomically
 
-from ..examples import Example, Turn, write
+from ..examples import Example, write
 from ..reporting import Reporter
-from .client import Failed, ask
+from .asking import Asking
+from .client import Question
+from .generating import Written, write_inputs
 from .journal import Journal, Reply, journal
-from .order import Order
+from .judging import Judged, judged
+from .order import Order, Teacher
+from .prompts import Prompt, prompts_of, read_fields
+from .report import Figures, Report, clock, figures
+from .task import Task, find
+from .voting import Rejected, Vote, elect
 
-REFUSAL = re.compile(r"\b(I'm sorry|I am sorry|I cannot|I can't|I'm unable|as an AI)\b", re.IGNORECASE)
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What it took and what came of it."""
-
-    prompts: int
-    accepted: int
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    seconds: float
-    rejected: dict[str, int]
-    prompts_sha256: str
-    order: dict[str, object]
+NOTHING = Written([], [], [])
 
 
-class _Question(msgspec.Struct, frozen=True):
-    key: str
-    teacher: str
-    seed: int
-    prompt: tuple[Turn, ...]
+class _Made(msgspec.Struct, frozen=True):
+    """Everything that a report is about."""
+
+    prompts: list[Prompt]
+    replies: list[Reply]
+    judged: Judged
+    written: Written
+    examples: list[Example]
+
+    @property
+    def rejected(self) -> list[Rejected]:
+        inputs = [
+            Rejected("", reply.teacher, reason, detail, reply.text) for reply, reason, detail in self.written.rejected
+        ]
+        return [*inputs, *(lost for vote in self.judged.votes for lost in vote.rejected)]
 
 
 def teach(order: Order, out: Path, reporter: Reporter) -> Report:
-    """Write OUT and OUT's .report.json. Raises InvalidValue for bad prompts, CupolaError when no answer is kept."""
-    started = time.monotonic()
+    """Write OUT.jsonl, OUT.rejected.jsonl and OUT.report.json, and OUT.inputs.jsonl where inputs were generated.
+
+    Killed, it goes on from OUT.journal.jsonl. Raises InvalidValue for bad prompts, a bad task or key, and CupolaError
+    when a teacher refuses or is silent, or no answer is kept.
+    """
+    name, task = find(order.task) if order.task else ("", None)
+    lines = read_fields(order.prompts, task)
+    prompts_of(lines, task)  # what is wrong with them is said before anything is asked
     for teacher in order.teachers:
-        if not re.fullmatch(r"https?://[^#]+#[^#]+", teacher):
-            raise InvalidValue(f"'{teacher}' names no teacher; write http://127.0.0.1:5272/v1#smollm2.")
-    prompts = read_prompts(order.prompts)
+        order.headers(teacher)
     with storage_errors(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with journal(out.with_suffix(".journal.jsonl")) as kept:
-            questions = [q for prompt in prompts for q in _questions(prompt, order)]
-            missing = [q for q in questions if q.key not in kept.replies]
-            asyncio.run(_ask_all(missing, kept, order, reporter))
-            replies = {q.key: kept.replies[q.key] for q in questions}
-            examples, rejected = [], Counter[str]()
-            for prompt in prompts:
-                text = _elect([replies[q.key] for q in _questions(prompt, order)], order, rejected)
-                if text is not None:
-                    name = hashlib.sha256(msgspec.json.encode(prompt)).hexdigest()[:16]
-                    examples.append(Example((*prompt, Turn("assistant", text)), id=name))
-            report = Report(
-                len(prompts),
-                len(examples),
-                len(missing),
-                sum(reply.prompt_tokens for reply in replies.values()),
-                sum(reply.completion_tokens for reply in replies.values()),
-                time.monotonic() - started,
-                dict(rejected),
-                hashlib.sha256(order.prompts.read_bytes()).hexdigest(),
-                order.model_dump(mode="json"),
-            )
-            write_atomically(out.with_suffix(".report.json"), msgspec.json.encode(report).decode())
-            if not examples:
-                raise CupolaError(f"No answer was kept of {len(questions)}: {dict(rejected)}.")
-            write(out, examples)
+        with journal(out.with_suffix(".journal.jsonl")) as kept, Asking(order, kept, reporter) as asking:
+            made = _make(lines, (name, task), order, asking, reporter)
+            unanswered = sum(reply.unanswered for reply in (*made.replies, *made.judged.replies))
+            if unanswered:
+                reporter.say(f"{unanswered} requests got no answer; the same command asks them again.")
+            report = _report(made, name, order, kept, asking)
+        _lines(out.with_suffix(".rejected.jsonl"), made.rejected)
+        if order.generate:
+            _lines(out.with_suffix(".inputs.jsonl"), [prompt.fields for prompt in made.prompts])
+        write_atomically(out.with_suffix(".report.json"), msgspec.json.encode(report).decode())
+    if not made.examples:
+        raise CupolaError(f"No answer was kept of {len(made.replies)}: {report.rejected}.")
+    write(out, made.examples)
     return report
 
 
-def read_prompts(path: Path) -> list[tuple[Turn, ...]]:
-    """Lines of {"prompt": ...} or {"messages": [...]} that end in a user's turn; each once. Raises InvalidValue."""
-    if not path.is_file():
-        raise InvalidValue(f"There is no file {path}.")
-    found: dict[tuple[Turn, ...], None] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            read = json.loads(line)
-            turns = [{"role": "user", "content": read["prompt"]}] if "prompt" in read else read["messages"]
-            prompt = msgspec.convert(turns, tuple[Turn, ...])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidValue(f"{path}, line {number} is no prompt: {error!r}.") from None
-        if not prompt or prompt[-1].role != "user":
-            raise InvalidValue(f"{path}, line {number}: the last message has to be the user's.")
-        found[prompt] = None
-    if not found:
-        raise InvalidValue(f"{path} holds no prompt.")
-    return list(found)
+def _make(
+    lines: list[dict[str, Any]], told: tuple[str, Task | None], order: Order, asking: Asking, reporter: Reporter
+) -> _Made:
+    name, task = told
+    written = write_inputs(lines, task, order, asking, reporter) if order.generate else NOTHING
+    prompts = prompts_of([*lines, *written.lines], task)
+    questions = [_questions(prompt, name, order) for prompt in prompts]
+    replies = asking.all([question for some in questions for question in some], "asking")
+    each = len(order.teachers) * order.samples
+    votes = [elect(prompt, replies[at * each : (at + 1) * each], task, order) for at, prompt in enumerate(prompts)]
+    result = judged(votes, order.judge, order, asking) if order.judge else Judged(votes, {}, [])
+    examples = [example for vote in result.votes for example in _examples(vote, name, result.grades)]
+    return _Made(prompts, replies, result, written, examples)
 
 
-def _questions(prompt: tuple[Turn, ...], order: Order) -> list[_Question]:
-    settings = (order.temperature, order.max_tokens)
+def _questions(prompt: Prompt, name: str, order: Order) -> list[Question]:
+    """Each teacher's samples of a prompt."""
+    messages = tuple({"role": turn.role, "content": turn.content} for turn in prompt.messages)
+    schema = prompt.schema if order.structured else None
+    return [
+        Question(teacher, messages, seed, order.temperature, order.max_tokens, schema, name or "answer")
+        for teacher in order.teachers
+        for seed in range(order.samples)
+    ]
+
+
+def _examples(vote: Vote, name: str, grades: dict[str, int]) -> list[Example]:
     made = []
-    for teacher in order.teachers:
-        for seed in range(order.samples):
-            key = hashlib.sha256(msgspec.json.encode((prompt, teacher, settings, seed))).hexdigest()
-            made.append(_Question(key, teacher, seed, prompt))
+    for number, party in enumerate(vote.chosen):
+        meta: dict[str, Any] = {"teacher": party.replies[0].teacher, "votes": len(party.replies)}
+        meta |= {"task": name} if name else {}
+        meta |= {"grade": grades[party.key]} if party.key in grades else {}
+        identity = vote.prompt.id if len(vote.chosen) == 1 else f"{vote.prompt.id}-{number}"
+        made.append(Example(party.usable.turns, id=identity, label=party.usable.label, meta=meta))
     return made
 
 
-async def _ask_all(questions: list[_Question], kept: Journal, order: Order, reporter: Reporter) -> None:
-    waiting, done = iter(questions), 0
-
-    async def work(client: httpx.AsyncClient) -> None:
-        nonlocal done
-        for q in waiting:
-            messages = [{"role": turn.role, "content": turn.content} for turn in q.prompt]
-            try:
-                got = await ask(client, q.teacher, messages, q.seed, order)
-                failed = "cut at max_tokens" if got.finish == "length" else ""
-                kept.add(Reply(q.key, q.teacher, got.text, failed, got.prompt_tokens, got.completion_tokens))
-            except Failed as error:
-                kept.add(Reply(q.key, q.teacher, failed=str(error)))
-            done += 1
-            reporter.step(done / len(questions), "asking")
-
-    async with httpx.AsyncClient(trust_env=False, timeout=order.deadline) as client, asyncio.TaskGroup() as group:
-        for _ in range(min(order.concurrency, len(questions))):
-            group.create_task(work(client))
+def _lines(path: Path, things: list[Any]) -> None:
+    write_atomically(path, b"".join(msgspec.json.encode(thing) + b"\n" for thing in things).decode())
 
 
-def _elect(replies: list[Reply], order: Order, rejected: Counter[str]) -> str | None:
-    """The most common good answer of a prompt; None where none wins. Every reply that is lost is counted."""
-    votes: dict[str, list[str]] = {}
-    for reply in replies:
-        reason = reply.failed or _wrong(reply.text, order)
-        if reason:
-            rejected[reason] += 1
-        else:
-            votes.setdefault(" ".join(reply.text.casefold().split()), []).append(reply.text)
-    if not votes:
-        return None
-    best = max(votes.values(), key=len)
-    if len(best) / len(replies) < order.agreement:
-        rejected["no agreement"] += sum(map(len, votes.values()))
-        return None
-    return best[0]
+def _report(made: _Made, name: str, order: Order, kept: Journal, asking: Asking) -> Report:
+    replies = [*made.replies, *made.judged.replies, *made.written.replies]
+    runs, seconds = clock(replies, kept.run, asking.seconds)
+    teachers = _teachers(made, order)
+    costs = [one.cost for one in teachers.values()]
+    return Report(
+        prompts=len(made.prompts),
+        generated=len(made.written.lines),
+        accepted=sum(bool(vote.chosen) for vote in made.judged.votes),
+        examples=len(made.examples),
+        requests=asking.sent,
+        runs=runs,
+        seconds=seconds,
+        prompt_tokens=sum(one.prompt_tokens for one in teachers.values()),
+        completion_tokens=sum(one.completion_tokens for one in teachers.values()),
+        cost=None if None in costs else round(sum(cost or 0.0 for cost in costs), 6),
+        rejected=dict(Counter(lost.reason for lost in made.rejected).most_common()),
+        teachers=teachers,
+        prompts_sha256=hashlib.sha256(order.prompts.read_bytes()).hexdigest(),
+        task=name,
+        order=order.model_dump(mode="json"),
+    )
 
 
-def _wrong(text: str, order: Order) -> str:
-    if not text.strip() or not order.shortest <= len(text) <= order.longest:
-        return "length"
-    return "refusal" if REFUSAL.search(text[:200]) else ""
+def _teachers(made: _Made, order: Order) -> dict[str, Figures]:
+    """Figures by teacher and part."""
+    found: dict[str, Figures] = {}
+    accepted = Counter(reply.teacher for vote in made.judged.votes for party in vote.chosen for reply in party.replies)
+    for teacher in order.teachers:
+        own = [reply for reply in made.replies if reply.teacher == teacher.at]
+        lost = Counter(
+            lost.reason for vote in made.judged.votes for lost in vote.rejected if lost.teacher == teacher.at
+        )
+        found[teacher.at] = figures(own, accepted[teacher.at], lost, order.price_of(teacher))
+    if order.judge:
+        judge: Teacher = order.judge.teacher or order.teachers[0]
+        passed = sum(grade >= order.judge.threshold for grade in made.judged.grades.values())
+        refused = Counter({"low grade": len(made.judged.grades) - passed}) if made.judged.grades else Counter[str]()
+        found[f"{judge.at} (judge)"] = figures(made.judged.replies, passed, +refused, order.price_of(judge))
+    if order.generate:
+        first = order.teachers[0]
+        why = Counter(reason for _, reason, _ in made.written.rejected)
+        written = len(made.written.lines)
+        found[f"{first.at} (inputs)"] = figures(made.written.replies, written, why, order.price_of(first))
+    return found

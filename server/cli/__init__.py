@@ -6,7 +6,7 @@ import typer
 
 from .. import __version__
 from ..errors import CupolaError
-from . import bom, convert, doctor, export, models, ps, pull, quality, run, serve, sign, tune
+from . import bom, convert, doctor, export, forge, models, ps, pull, quality, run, serve, sign, tune
 
 app = typer.Typer(
     name="cupola",
@@ -37,6 +37,7 @@ doctor.register(app)
 tune.register(app)
 convert.register(app)
 quality.register(app)
+forge.register(app)
 export.register(app)
 bom.register(app)
 sign.register(app)

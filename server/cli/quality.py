@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from ..models.registry import Registry
 from ..models.store import Store
 from ..settings import Settings, child_environment, load_settings
 from .pull import ensure_pulled
+
+PATIENCE = 10.0  # seconds for the program to end its own and to remove what it wrote
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +34,9 @@ def quality(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="A text in UTF-8 to measure on; default: a bundled one.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots as well.")] = None,
+    tasks: Annotated[str | None, typer.Option(metavar="NAMES", help="Tasks of lm-eval, separated by commas.")] = None,
+    tasks_dir: Annotated[Path | None, typer.Option(help="The folder with the tasks' YAML files.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Items of each task; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure artifacts: perplexity, divergence from a reference, size, memory, and speed on this device.
@@ -41,12 +47,26 @@ def quality(
     for target in [*artifacts, *([reference] if reference else ())]:
         _ensure_here(settings, target)
     options = {"--reference": reference, "--data": data, "--html": html, "--threads": settings.threads}
+    options |= {"--tasks": tasks, "--tasks-dir": tasks_dir, "--limit": limit}
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
     command = [sys.executable, "-P", "-m", "converters", "quality-report", "--home", str(settings.home), *given]
-    command += [*(["--json"] if as_json else []), "--", *artifacts]
-    status = subprocess.run(command, env=child_environment(), check=False).returncode  # it has said what went wrong
+    command += [*(["--json"] if as_json else []), "--with-stdin", "--", *artifacts]
+    status = _run(command)  # it has said what went wrong
     if status:
         raise typer.Exit(status if status > 0 else 1)
+
+
+def _run(command: list[str]) -> int:
+    """The exit status of a program that ends when its stdin does, and so when we do, however we end."""
+    process = subprocess.Popen(command, env=child_environment(), stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    try:
+        return process.wait()
+    finally:
+        process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        process.kill()
 
 
 def _ensure_here(settings: Settings, target: str) -> None:

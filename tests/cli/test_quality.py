@@ -1,10 +1,19 @@
 """`cupola quality`, as a user runs it, on a small model."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
+import pytest
+
+from server.settings import child_environment
+
 from ..converters.small import Small, write
-from .test_run import cupola
+from ..waiting import wait_for
+from .test_run import CUPOLA, cupola
 
 
 def test_quality_prints_a_table_or_json(tmp_path: Path) -> None:
@@ -27,3 +36,29 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "nothing-like-it" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_however_it_ends_nothing_of_it_is_left(number: signal.Signals, tmp_path: Path) -> None:
+    """Neither the program that measures, nor the one that holds the model, nor logits among the temporary files."""
+    model = write(tmp_path / "small.gguf", Small("llama", tied=False, feed_forward=128))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = child_environment() | {"CUPOLA_HOME": str(tmp_path / "home"), "TMPDIR": str(temporary)}
+    command = [*CUPOLA, "quality", str(model)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        started = psutil.Process(process.pid)
+        wait_for(lambda: any("converters.report.probe" in child.cmdline() for child in below(started)), 60.0)
+        children = below(started)
+        process.send_signal(number)
+    wait_for(lambda: not any(map(runs, children)), 10.0)
+    wait_for(lambda: not list(temporary.glob("cupola-quality-*")))
+
+
+def below(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children(recursive=True) if runs(child)]
+
+
+def runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

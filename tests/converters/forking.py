@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 HEAVY = (
@@ -24,6 +25,8 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             _convert(told["arguments"], told["limit"], told["log"])
+        with suppress(ProcessLookupError, PermissionError):  # the child may have been first, or be at its end
+            os.setpgid(child, child)
         say(child)
         _, status = os.waitpid(child, 0)
         say(os.waitstatus_to_exitcode(status))

@@ -135,12 +135,13 @@ def test_a_kill_anywhere(
         process = forks.start(arguments_of(converter, sources, target))
         time.sleep(seconds * (number + source.random()) / draws)
         with suppress(ProcessLookupError):  # it was quicker than before
-            os.kill(process, signal.SIGKILL)
-        if forks.wait() == 0 or target.exists():
+            os.killpg(process, signal.SIGKILL)
+        status = forks.wait()
+        assert status in {0, -signal.SIGKILL}, forks.log.read_text()
+        unfinished += status == -signal.SIGKILL and not target.exists()
+        if target.exists():
             check(target)
             shutil.rmtree(target) if target.is_dir() else target.unlink()
-        else:
-            unfinished += 1
     assert unfinished, "it was killed before its end at least once"
     forks.start(arguments_of(converter, sources, target))
     assert forks.wait() == 0, forks.log.read_text()
@@ -148,13 +149,23 @@ def test_a_kill_anywhere(
     assert [path.name for path in target.parent.iterdir()] == ["made"], "what the dead ones left is gone"
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("converter", CONVERTERS)
-def test_a_full_disk_is_one_clear_error(converter: str, forks: Forks, sources: dict[str, str], tmp_path: Path) -> None:
-    target = tmp_path / "out" / "made"
-    forks.start(arguments_of(converter, sources, target), limit=1000)
+def test_a_full_disk_is_one_clear_error(
+    converter: str, late: bool, forks: Forks, sources: dict[str, str], tmp_path: Path
+) -> None:
+    """At the first write, or at the last byte of the largest file."""
+    target, whole, limit = tmp_path / "out" / "made", tmp_path / "whole", 1000
+    if late:
+        forks.start(arguments_of(converter, sources, whole))
+        assert forks.wait() == 0, forks.log.read_text()
+        files = [whole] if whole.is_file() else [path for path in whole.rglob("*") if path.is_file()]
+        limit = max(path.stat().st_size for path in files) - 1
+    forks.start(arguments_of(converter, sources, target), limit=limit)
     assert forks.wait() not in {0, -signal.SIGXFSZ}
     said = forks.log.read_text()
     assert "Traceback" not in said
     [error] = [line for line in said.splitlines() if line.startswith("Error: ")]
-    assert "write" in error, error
+    assert error.startswith(f"Error: Cannot write {target}: "), error
+    assert error.endswith("nothing was left there."), error
     assert not target.parent.exists() or list(target.parent.iterdir()) == []

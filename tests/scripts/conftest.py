@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,8 @@ def small(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def write_small(tokenizer_folder: Path, folder: Path, seed: int = 0, **sizes: int) -> None:
     torch.manual_seed(seed)
-    config = transformers.LlamaConfig(**SIZES | HEADS | sizes, vocab_size=49152, tie_word_embeddings=True)
+    shape: dict[str, Any] = SIZES | HEADS | sizes
+    config = transformers.LlamaConfig(**shape, vocab_size=49152, tie_word_embeddings=True)
     config.eos_token_id, config.bos_token_id, config.pad_token_id = 2, 1, 2
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):

@@ -1,87 +1,163 @@
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from scripts import examples
+from scripts.evaluation.answers import file_name
 from scripts.evaluation.evaluate import evaluate
+from scripts.evaluation.found import Evaluation
 from scripts.evaluation.order import Order
 from scripts.reporting import Reporter
 from server.errors import CupolaError, InvalidValue
 from tests.serving import add_fake_model, pull, running_server
 
-
-@contextmanager
-def teacher(script: list[tuple[int, str]]) -> Iterator[str]:
-    """Answers with the statuses and bodies of `script` (status 0: hangs up), then with what the user said."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            said = json.dumps({"choices": [{"message": {"content": asked["messages"][-1]["content"]}}]})
-            status, body = script.pop(0) if script else (200, said)
-            if status:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1#echo"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+from .endpoint import data, endpoint
 
 
-def data(folder: Path, pairs: list[tuple[str, str]]) -> Path:
-    turn = examples.Turn
-    examples.write(
-        folder / "test.jsonl", [examples.Example((turn("user", said), turn("assistant", told))) for said, told in pairs]
-    )
-    return folder
+def run(target: str, found: Path, **more: Any) -> Evaluation:
+    return evaluate(Order(targets=(target,), data=found, **{"concurrency": 1, "timed": 0} | more), Reporter(None))
 
 
 def test_busy_and_broken_connections_are_tried_again(tmp_path: Path) -> None:
     found = data(tmp_path, [("a", "a"), ("b", "c")])
-    with teacher([(429, "{}"), (0, ""), (503, "{}")]) as target:
-        figures = evaluate(Order(targets=(target,), data=found, concurrency=1), Reporter(None)).targets[target]
-    assert figures["exact"].value == 0.5
-    assert figures["exact"].n == 2
+    with endpoint([(429, "{}"), (0, ""), (503, "{}")], retry_after="1") as server:
+        made = run(server.url, found)
+    assert made.targets[0].metrics["exact"].value == 0.5
+    assert made.targets[0].metrics["exact"].n == 2
+    assert made.seconds >= 1  # Retry-After
+    assert "latency_seconds" not in made.targets[0].metrics
 
 
-@pytest.mark.parametrize(("status", "body", "said"), [(200, "{", "no chat completion"), (400, "no", "status 400")])
-def test_a_wrong_answer_is_an_error(tmp_path: Path, status: int, body: str, said: str) -> None:
-    found = data(tmp_path, [("a", "a")])
-    with teacher([(status, body)]) as target, pytest.raises(CupolaError, match=said):
-        evaluate(Order(targets=(target,), data=found), Reporter(None))
+def test_a_long_wait_is_not_sat_out(tmp_path: Path) -> None:
+    with endpoint([(429, "{}")], retry_after="3600") as server, pytest.raises(CupolaError, match="wait 3600 seconds"):
+        run(server.url, data(tmp_path, [("a", "a")]))
+
+
+@pytest.mark.parametrize("timed", [0, 1])
+@pytest.mark.parametrize(
+    ("status", "body", "said"), [(200, "data: {", "no chat completion"), (400, "no", "status 400")]
+)
+def test_a_wrong_answer_is_an_error(tmp_path: Path, status: int, body: str, said: str, timed: int) -> None:
+    with endpoint([(status, body)]) as server, pytest.raises(CupolaError, match=said):
+        run(server.url, data(tmp_path, [("a", "a")]), timed=timed)
+
+
+def test_what_is_sent(tmp_path: Path) -> None:
+    schema, key = tmp_path / "schema.json", tmp_path / "key"
+    schema.write_text('{"type": "object", "required": ["a"]}')
+    key.write_text("secret\n")
+    found = data(tmp_path, [('{"a": 1}', '{"a": 1.0}'), ("{}", '{"a": 2}')])
+    asked = {"schema_file": schema, "json_mode": True, "api_key_file": key, "metrics": ("json_schema", "exact_json")}
+    with endpoint() as server:
+        made = run(server.url, found, **asked)
+    assert server.keys == {"Bearer secret"}
+    body = server.asked[0]
+    assert body["messages"] == [{"role": "user", "content": '{"a": 1}'}]
+    assert body["temperature"] == 0
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object", "required": ["a"]}
+    assert made.targets[0].metrics["json_schema"].value == 0.5
+    assert made.targets[0].metrics["exact_json"].value == 0.5
+
+
+def test_times_come_from_a_stream_and_answers_are_kept(tmp_path: Path) -> None:
+    found, out = data(tmp_path, [(f"word {n}", f"word {n}") for n in range(8)]), tmp_path / "out"
+    with endpoint() as server:
+        made = run(server.url, found, timed=2, out=out, metrics=("exact", "perplexity"))
+        assert len([one for one in server.asked if one.get("stream")]) == 2
+        figures = made.targets[0].metrics
+        assert figures["exact"].value == 1.0
+        assert figures["latency_seconds"].n == 2
+        assert figures["tokens_per_second"].value * figures["latency_seconds"].value == pytest.approx(6, rel=1e-6)
+        assert "score" in made.targets[0].not_measured["perplexity"]
+        file = out / f"answers-{file_name(server.url)}.jsonl"
+        lines = file.read_bytes().splitlines(keepends=True)
+        file.write_bytes(b"".join(lines[:5]) + lines[5][:20])  # as a kill leaves it
+        server.asked.clear()
+        again = run(server.url, found, timed=2, out=out, metrics=("exact", "perplexity"))
+        assert len([one for one in server.asked if one.get("max_tokens", 0) > 1]) == 3
+        assert again.targets[0].metrics == figures
+        server.asked.clear()
+        run(server.url, found, timed=2, out=out, metrics=("exact", "perplexity"), max_tokens=9)
+        assert len([one for one in server.asked if one.get("max_tokens", 0) > 1]) == 8  # other settings, other answers
+    assert Evaluation.model_validate_json((out / "evaluation.json").read_bytes()).examples == 8
 
 
 def test_our_server_against_itself(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    for name in ("one", "two"):
-        add_fake_model(home, name, answer_tokens=8)
+    for name, tokens in (("one", 8), ("two", 16)):
+        add_fake_model(home, name, answer_tokens=tokens)
     pull(home, "one", "two")
-    found = data(tmp_path, [(str(number), "x") for number in range(6)])
+    found = data(tmp_path, [(f"<b>{number}", "x") for number in range(6)])
     with running_server(home) as server:
         targets = (f"{server.url}/v1#one", f"{server.url}/v1#two")
-        made = evaluate(Order(targets=targets, data=found), Reporter(None))
-    assert made.targets[targets[1]]["latency_seconds"].value > 0
-    assert {one.metric for one in made.comparisons} >= {"exact", "latency_seconds"}
-    assert next(one for one in made.comparisons if one.metric == "exact").p_value == 1.0
+        order = Order(targets=targets, data=found, timed=3, out=tmp_path / "out", metrics=("exact", "bleu", "rougeL"))
+        made = evaluate(order, Reporter(None))
+    assert made.of(targets[1]).metrics["latency_seconds"].n == 3
+    compared = {one.metric: one for one in made.comparisons}
+    assert compared["exact"].p_value == 1.0
+    assert compared["exact"].ratio is None  # of nothing
+    time = compared["latency_seconds"]
+    assert time.ratio_low is not None
+    assert time.ratio is not None
+    assert time.ratio_high is not None
+    assert time.ratio_low <= time.ratio <= time.ratio_high
+    assert time.ratio == pytest.approx(
+        made.targets[1].metrics["latency_seconds"].value / made.targets[0].metrics["latency_seconds"].value
+    )
+    page = (tmp_path / "out" / "evaluation.html").read_text("utf-8")
+    assert "<script" not in page
+    assert "src=" not in page
+    assert f"{time.ratio:.1%}" in page
+    assert "ROUGE-L" in page
+    with pytest.raises(InvalidValue, match="was not evaluated"):
+        made.of("three")
 
 
-def test_targets_and_metrics_are_checked_first(tmp_path: Path) -> None:
-    with pytest.raises(InvalidValue, match="no metric 'beauty'"):
-        evaluate(Order(targets=("http://x/v1#m",), data=tmp_path, metrics=("beauty",)), Reporter(None))
-    with pytest.raises(InvalidValue, match="is no served model"):
-        evaluate(Order(targets=("nothing",), data=tmp_path), Reporter(None))
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"metrics": ("beauty",)}, "no metric 'beauty'"),
+        ({"metrics": ("json_schema",)}, "--schema"),
+        ({"targets": ("http://x/v1",)}, "names no model"),
+        ({"targets": ("http://:8000/v1#m",)}, "no address"),
+        ({"targets": ("http://x:port/v1#m",)}, "no address"),
+        ({"targets": ("ftp://x/v1#m",)}, "no address"),
+        ({"targets": ("http://x/v1#m", "http://x/v1#m")}, "twice"),
+        ({"api_key_file": Path("/nowhere/key")}, "no file"),
+        ({"schema_file": Path("/nowhere/schema")}, "no file"),
+        ({"targets": ("/nowhere/model.gguf",)}, "There is no"),
+        ({"metrics": ("f1",), "field": "action"}, "field 'action'"),
+    ],
+)
+def test_orders_are_checked_first(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    order = Order(**{"targets": ("http://x/v1#m",), "data": data(tmp_path, [("a", "a")])} | more)
+    with pytest.raises(InvalidValue, match=said):
+        evaluate(order, Reporter(None))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "no JSON"), ('{"type": 3}', "no JSON Schema"), ('{"$ref": "http://x/y"}', "leaves the file")],
+)
+def test_a_schema_has_to_be_one(tmp_path: Path, text: str, said: str) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(text)
+    with pytest.raises(InvalidValue, match=said):
+        run("http://x/v1#m", data(tmp_path, [("a", "a")]), schema_file=schema)
+
+
+def test_nobody_at_the_address(tmp_path: Path) -> None:
+    with endpoint() as server:
+        url = server.url
+    with pytest.raises(CupolaError, match="Nothing answers at http"):
+        run(url, data(tmp_path, [("a", "a")]))
+
+
+def test_answers_of_something_else_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with endpoint() as server:
+        (out / f"answers-{file_name(server.url)}.jsonl").write_text(json.dumps({"no": "answer"}) + "\n")
+        with pytest.raises(InvalidValue, match="holds no answers"):
+            run(server.url, data(tmp_path, [("a", "a")]), out=out)

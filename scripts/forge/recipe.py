@@ -1,0 +1,77 @@
+"""What a forge is told: a section for each stage, each as the tool of that stage takes it."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from server.models.chain import Wish, stages
+
+from ..finetuning.recipe import Part, checked, mapping, merged
+
+Section = dict[str, Any]
+
+
+class Artifact(Part):
+    """What the trained checkpoint is converted to, and what that may cost."""
+
+    to: Literal["onnx", "gguf"]
+    precision: str
+    imatrix: bool = False
+    """Round by the importance of weights on the bundled calibration text; for GGUF."""
+    loss: Annotated[float, Field(ge=0)] = 0.01
+    """How far below the checkpoint's figure its own may be."""
+    required: bool = True
+    """Whether nothing is registered where it fails; else it alone is left out."""
+
+    @property
+    def name(self) -> str:
+        """Of the variant: gguf-q8_0."""
+        return f"{self.to}-{self.precision}"
+
+    @model_validator(mode="after")
+    def _converts(self) -> "Artifact":
+        stages("huggingface", Wish(self.to, self.precision, imatrix="auto" if self.imatrix else None))
+        return self
+
+
+class Gate(Part):
+    """What has to be reached. The figure is the evaluation's: exact, exact_json, rougeL, accuracy ..."""
+
+    metric: str = "exact"
+    least: float = 0.0
+    """Of the trained checkpoint, on the test examples."""
+    gain: Annotated[float, Field(ge=0)] = 0.0
+    """Over the base, at least."""
+
+
+class ForgeRecipe(Part):
+    """One line. `data` without sources is a folder that is ready: {folder: ./data}."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
+    """Versions are called NAME-v1, NAME-v2 ...; NAME is always the newest."""
+    base: str
+    teach: Section | None = None
+    data: Section
+    distil: Section | None = None
+    finetune: Section | None = None
+    evaluate: Section = Field(default_factory=dict)
+    artifacts: Annotated[tuple[Artifact, ...], Field(min_length=1)]
+    gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _trains(self) -> "ForgeRecipe":
+        if self.finetune is None and self.distil is None:
+            raise ValueError("there has to be a finetune or a distil section, or both")
+        for name, section in {"finetune": self.finetune, "distil": self.distil}.items():
+            given = {"base", "data"} & (section or {}).keys()
+            if given:
+                raise ValueError(f"{name} has a {min(given)} of its own; the line puts in what comes before")
+        if len({artifact.name for artifact in self.artifacts}) < len(self.artifacts):
+            raise ValueError("an artifact is named twice")
+        return self
+
+
+def load(path: Path, changes: dict[str, Any] | None = None) -> ForgeRecipe:
+    """Checked, with every section, before anything runs. Raises InvalidValue."""
+    return checked(ForgeRecipe, merged(mapping(path), changes or {}), path)

@@ -1,0 +1,61 @@
+"""`cupola forge`: the whole line from data to a new version, by `scripts`, in a program of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..settings import child_environment, load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command(
+        epilog="Examples: cupola forge device-commands-forge.yaml"
+        " · cupola forge mine.yaml --set finetune.epochs=1 --serve"
+    )(forge)
+
+
+def forge(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A section for each stage; docs/training.md.")],
+    work: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of the stages; default: $CUPOLA_HOME/forge/NAME.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Another field: --set finetune.steps=50")
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the new version when it is registered.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, as it goes.")] = False,
+) -> None:
+    """Make a small model good at one task: data, training, evaluation, conversion, a gate, and a new version.
+
+    What is done is not done again: the same command goes on after a kill. Needs the extra `train`.
+    """
+    given = ["--work", str(work)] if work else []
+    given += [part for change in changes or [] for part in ("--set", change)]
+    given += ["--json"] if as_json else []
+    command = [sys.executable, "-P", "-m", "scripts", "forge", str(recipe), *given]
+    _run(command, as_json=as_json)
+    if serve:
+        name = _name(recipe, changes or [])
+        status = subprocess.run([sys.executable, "-P", "-m", "server", "serve", name], check=False).returncode
+        raise typer.Exit(max(status, 0))
+
+
+def _run(command: list[str], *, as_json: bool) -> None:
+    """It has said what went wrong. With JSON it ends when its stdin does, so that it never outlives us."""
+    stdin = subprocess.PIPE if as_json else None
+    environment = child_environment() | {"CUPOLA_HOME": str(load_settings().home)}
+    with subprocess.Popen(command, env=environment, stdin=stdin) as process:
+        status = process.wait()
+    if status:
+        raise typer.Exit(status if status > 0 else 1)
+
+
+def _name(recipe: Path, changes: list[str]) -> str:
+    import yaml
+
+    named = [change.partition("=")[2] for change in changes if change.startswith("name=")]
+    return named[-1] if named else str(yaml.safe_load(recipe.read_text("utf-8"))["name"])

@@ -1,0 +1,154 @@
+"""The whole line on a small model: it registers what passes, does once what is done, and goes on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.forge.gate import judge
+from scripts.forge.plan import keys, plan
+from scripts.forge.recipe import ForgeRecipe, load
+from server.errors import InvalidValue
+from server.models.registry import Registry
+from server.settings import child_environment
+from tests.serving import running_server
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+ARTIFACT = {"to": "gguf", "precision": "q8_0", "loss": 0.1}
+
+
+def fields(small: Path, data: Path, **more: Any) -> dict[str, Any]:
+    tuned = {"method": "full", "steps": 120, "learning_rate": 5e-3, "schedule": "constant", "evaluate_every": 20}
+    return {
+        "name": "places",
+        "base": str(small),
+        "data": {"folder": str(data)},
+        "finetune": tuned | {"precision": "fp32", "patience": None},
+        "evaluate": {"metrics": ["exact"], "max_tokens": 6, "timed": 0},
+        "artifacts": [ARTIFACT],
+        "gate": {"least": 0.7, "gain": 0.5},
+    } | more
+
+
+def start(recipe: Path, home: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-P", "-m", "server", "forge", str(recipe), "--json"]
+    environment = child_environment() | {"CUPOLA_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def forged(recipe: Path, home: Path) -> tuple[int, dict[str, Any]]:
+    process = start(recipe, home)
+    said, _ = process.communicate()
+    lines = [json.loads(line) for line in said.splitlines()]
+    return process.returncode, lines[-1]
+
+
+def test_a_line_that_is_killed_goes_on_registers_and_is_served(small: Path, data: Path, tmp_path: Path) -> None:
+    recipe, home = tmp_path / "recipe.yaml", tmp_path / "home"
+    recipe.write_text(yaml.safe_dump(fields(small, data)))
+    process = start(recipe, home)
+    work = home / "forge" / "places"
+    while not list(work.glob("finetune-*/checkpoints/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    status, found = forged(recipe, home)
+    assert status == 0, found
+    assert found["version"] == "places-v1"
+    assert found["stages"][0]["cached"], "the data was there"
+    [training] = work.glob("finetune-*/done.json")
+    assert json.loads(training.read_text())["outcome"]["resumed_at"] in range(20, 120, 20)
+
+    status, again = forged(recipe, home)
+    assert status == 0
+    assert all(stage["cached"] for stage in again["stages"])
+    assert again["version"] == "places-v1", "nothing new, so no new version"
+
+    with running_server(home) as server, server.client(60) as client:
+        messages = [{"role": "system", "content": "Name it."}, {"role": "user", "content": "light the now attic turn"}]
+        body = {"model": "places", "messages": messages, "max_tokens": 6, "temperature": 0}
+        answer = client.post("/v1/chat/completions", json=body).raise_for_status().json()
+    assert answer["choices"][0]["message"]["content"].strip() == "attic"
+
+    changed = fields(small, data, artifacts=[ARTIFACT, {"to": "gguf", "precision": "q4_0", "loss": 1.0}])
+    recipe.write_text(yaml.safe_dump(changed))
+    status, more = forged(recipe, home)
+    assert status == 0, more
+    assert more["version"] == "places-v2"
+    ran = [stage["name"] for stage in more["stages"] if not stage["cached"]]
+    assert ran == ["gguf-q4_0", "quality"], "only what the change changes"
+    registry = Registry.load(home / "models.yaml")
+    assert registry.resolve("places")[0].name == "places-v2"
+    assert registry.resolve("places-v1")[0].aliases == ()
+
+
+def test_what_does_not_pass_is_not_registered(small: Path, data: Path, tmp_path: Path) -> None:
+    recipe, home = tmp_path / "recipe.yaml", tmp_path / "home"
+    told = fields(small, data, gate={"least": 1.01})
+    told["finetune"]["steps"] = 2
+    told["finetune"]["evaluate_every"] = 2
+    recipe.write_text(yaml.safe_dump(told))
+    status, found = forged(recipe, home)
+    assert status == 1
+    assert found["version"] is None
+    assert [check["what"] for check in found["verdict"]["checks"] if not check["passed"]] == ["trained checkpoint"]
+    assert not (home / "models.yaml").exists()
+
+
+def recipe_of(**more: Any) -> ForgeRecipe:
+    return ForgeRecipe.model_validate(fields(Path("base"), Path("data"), **more))
+
+
+def test_a_stage_depends_on_what_is_before_it_and_nothing_else() -> None:
+    def named(**more: Any) -> dict[str, str]:
+        return keys(plan(recipe_of(**more)), {"base": "1"})
+
+    before = named()
+    assert list(before) == ["data", "finetune", "merge", "evaluate", "gguf-q8_0", "quality"]
+    gate = named(gate={"least": 0.1})
+    assert gate == before, "the gate decides, and makes nothing"
+    other = named(evaluate={"metrics": ["exact"], "max_tokens": 9})
+    changed = {name for name in before if other[name] != before[name]}
+    assert changed == {"evaluate", "quality"}
+    assert not {*keys(plan(recipe_of()), {"base": "2"}).values()} & {*before.values()}
+
+
+def test_the_gate_says_why() -> None:
+    artifacts = [ARTIFACT, {"to": "gguf", "precision": "q4_0", "loss": 0.05, "required": False}]
+    recipe = recipe_of(artifacts=artifacts)
+    good = judge(recipe, 0.0, 0.9, {"gguf-q8_0": 0.85, "gguf-q4_0": 0.7})
+    assert good.passed
+    assert good.admitted == ["gguf-q8_0"]
+    bad = judge(recipe, 0.5, 0.69, {"gguf-q8_0": 0.5, "gguf-q4_0": 0.7})
+    assert not bad.passed
+    assert bad.reasons == [
+        "trained checkpoint: exact is 0.6900, and 0.7000 was asked",
+        "over the base: exact is 0.6900, and 1.0000 was asked",
+        "gguf-q8_0: exact is 0.5000, and 0.5900 was asked",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"finetune": None}, "a finetune or a distil section"),
+        ({"finetune": {"base": "x"}}, "has a base of its own"),
+        ({"artifacts": []}, "artifacts"),
+        ({"artifacts": [{"to": "onnx", "precision": "int8", "imatrix": True}]}, "--imatrix is for GGUF"),
+        ({"name": "Not A Name"}, "name"),
+        ({"gates": {}}, "gates: Extra inputs"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(change: dict[str, Any], complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(fields(Path("base"), Path("data"), **change)))
+    with pytest.raises(InvalidValue, match=complaint):
+        load(path)
