@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ..evaluation.found import Evaluation
 
 EXAMPLE = "python -m scripts evaluate http://127.0.0.1:8000/v1#smollm2 ./tuned/model --data ./data --out ./evaluation"
+KINDS = "URL#MODEL, GGUF file, ONNX folder, model, checkpoint, adapter, BASE+ADAPTER. First the base."
+Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help=KINDS)]
 Schema = Annotated[Path | None, typer.Option(metavar="FILE", help="JSON Schema that answers have to follow.")]
 JsonMode = Annotated[
     bool, typer.Option("--json-mode", help="Servers hold answers to JSON, and to the schema if given.")
@@ -21,13 +23,7 @@ METRICS = "exact,exact_spaces,exact_json,json_valid"
 
 
 def command(
-    targets: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="TARGET...",
-            help="URL#MODEL, GGUF file, ONNX folder, model, checkpoint, adapter, BASE+ADAPTER. First the base.",
-        ),
-    ],
+    targets: Targets,
     data: Annotated[Path, typer.Option(help="A data folder (its test.jsonl), or a file of examples.")],
     metrics: Annotated[str, typer.Option(help="Names with commas; a wrong one lists them.")] = METRICS,
     field: Annotated[str | None, typer.Option(help="Classes are this field of answers that are JSON.")] = None,
