@@ -38,14 +38,15 @@ def command(
         from ..report import tasks as task_scores
         from ..report.artifacts import Finder
 
+        folder = None if tasks is None else task_scores.checked_folder(tasks_dir)
         words = text.read(data)
         finder = Finder(Settings() if home is None else Settings(home=home))
         subjects = finder.find(artifacts)
         against = subjects[0] if reference is None else finder.subject(reference)
         plan = measure.Plan(subjects, against, words, threads or usable_cores())
         found = measure.report(plan, lambda fraction, doing: reporter.step(fraction, doing, "measuring"))
-        if tasks is not None:
-            found = task_scores.with_tasks(found, subjects, tasks, tasks_dir, limit)
+        if tasks is not None and folder is not None:
+            found = task_scores.with_tasks(found, subjects, tasks, folder, limit)
         if html is not None:
             with storage_errors(html.parent):
                 write_atomically(html, page.render(found))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from server.child.platform import describe_exit
 from server.errors import CupolaError, InvalidValue
 from server.settings import child_environment
 
-from .figures import Report, TaskScore
+from .figures import Failed, Report, TaskScore
 from .orders import Refused, Subject
 from .serving import serving
 
@@ -110,17 +111,32 @@ def _answer(said: bytes, errors: str, status: int) -> list[Score]:
     raise CupolaError(f"The tasks failed ({describe_exit(status)}){f': {words[-1][:300]}' if words else ''}")
 
 
-def with_tasks(report: Report, subjects: list[Subject], names: str, folder: Path | None, limit: int | None) -> Report:
-    """The report with the scores of `names`, separated by commas, of all that could be measured. Raises as `scores`."""
+def checked_folder(folder: Path | None) -> Path:
+    """Where the tasks are, before anything is measured. Raises InvalidValue, and CupolaError without the harness."""
     if folder is None:
         raise InvalidValue("--tasks needs --tasks-dir, the folder with the tasks' YAML files.")
-    rows = []
+    if not folder.is_dir():
+        raise InvalidValue(f"There is no folder {folder}; --tasks-dir names the one with the tasks' YAML files.")
+    if find_spec("lm_eval") is None:
+        raise CupolaError(EXTRA)
+    return folder.resolve()
+
+
+def with_tasks(report: Report, subjects: list[Subject], names: str, folder: Path, limit: int | None) -> Report:
+    """The report with the scores of `names`, separated by commas, of all that could be measured.
+
+    Where tasks fail, what was measured stays, and the reason is among what failed.
+    """
+    rows, failed = [], list(report.failed)
     for row in report.rows:
         subject = next(each for each in subjects if each.label == row.artifact)
         loaded = msgspec.structs.replace(subject, engines=(row.engine,))
-        with serving(loaded) as (url, model):
-            found = scores(TaskOrder(url, model, names.split(","), str(folder.resolve()), limit))
-        rows.append(
-            row.model_copy(update={"tasks": tuple(TaskScore(**msgspec.structs.asdict(each)) for each in found)})
-        )
-    return report.model_copy(update={"rows": tuple(rows)})
+        found: list[Score] = []
+        try:
+            with serving(loaded) as (url, model):
+                found = scores(TaskOrder(url, model, names.split(","), str(folder), limit))
+        except CupolaError as error:
+            failed.append(Failed(artifact=row.artifact, reason=f"its tasks: {error.message}"))
+        told = tuple(TaskScore(**msgspec.structs.asdict(each)) for each in found)
+        rows.append(row.model_copy(update={"tasks": told}))
+    return report.model_copy(update={"rows": tuple(rows), "failed": tuple(failed)})

@@ -1,6 +1,11 @@
 """`cupola convert` and `cupola export`, as a user runs them, on a small model."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +14,7 @@ from converters import gguf_to_hf
 from server.models import foundry
 from server.models.registry import Registry
 from server.models.store import Store
+from server.settings import child_environment
 
 from ..converters.conftest import load
 from ..converters.small import Small, write
@@ -61,6 +67,34 @@ def test_a_gguf_becomes_a_model_of_ones_own(model: Path, tmp_path: Path) -> None
     assert found is not None
     assert found.name == "mine:1"
     assert (foundry_folder / "cupola.json").is_file()
+
+
+def start(home: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-P", "-m", "server", *arguments]
+    return subprocess.Popen(command, env=child_environment() | {"CUPOLA_HOME": str(home)}, start_new_session=True)
+
+
+def killed(process: "subprocess.Popen[bytes]", moment: Path) -> None:
+    """As soon as something is there."""
+    while not moment.exists():
+        assert process.poll() is None, "it ended before it was to be killed"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.real
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups")
+@pytest.mark.parametrize("place", [".mine.converting/0", ".mine.partial", "mine"])
+def test_what_a_kill_leaves_does_not_stop_the_next(place: str, checkpoint: Path, tmp_path: Path) -> None:
+    """Between two converters, in the last, and when the folder is there and the model not registered yet."""
+    folder = tmp_path / "converted" / "mine" / "gguf-q4_0"
+    options = ("convert", str(checkpoint), "--to", "gguf", "--precision", "q4_0", "--imatrix", "auto", "-o", "mine")
+    killed(start(tmp_path, *options), folder.parent / place.replace("mine", folder.name))
+    done = cupola(tmp_path, *options)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    made(tmp_path, "mine")
 
 
 @pytest.mark.real

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from converters import gguf_to_hf, gguf_to_onnx
+from server.errors import StorageFailed
 from server.models.lineage import read_record
 
 from .checkpoints import Checkpoint, write_tokenizer
@@ -169,3 +170,9 @@ def test_a_full_disk_is_one_clear_error(
     assert error.startswith(f"Error: Cannot write {target}: "), error
     assert error.endswith("nothing was left there."), error
     assert not target.parent.exists() or list(target.parent.iterdir()) == []
+
+
+def test_what_is_no_folder_is_not_called_a_full_disk(sources: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageFailed, match="Cannot write"):
+        gguf_to_hf.convert(Path(sources["GGUF"]), tmp_path / "file" / "made")

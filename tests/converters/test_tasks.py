@@ -1,9 +1,12 @@
 """Tasks of lm-evaluation-harness: what is refused, and what a report shows of them."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from converters.report.orders import Subject
+from converters.report.serving import serving
 from converters.report.tasks import TaskOrder, scores
 from server.errors import CupolaError, InvalidValue
 
@@ -20,3 +23,33 @@ def test_an_unknown_task_lists_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "known.yaml").write_text("task: known\ndataset_path: json\noutput_type: multiple_choice\n")
     with pytest.raises(CupolaError, match=r"There is no task capitals in .*; there are: known"):
         scores(TaskOrder(URL, "model", ["capitals"], str(tmp_path)))
+
+
+CAPITALS = [("France", ["Paris", "Rome", "Tokyo"], 0), ("Italy", ["Madrid", "Rome", "Cairo"], 1)]
+TASK = """
+task: capitals
+dataset_path: json
+dataset_kwargs: {data_files: {test: capitals.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "The capital of {{country}} is"
+doc_to_target: answer
+doc_to_choice: choices
+metric_list: [{metric: acc}]
+"""
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_a_task_is_asked_of_the_very_artifact_through_a_server(real_model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    items = [{"country": country, "choices": choices, "answer": answer} for country, choices, answer in CAPITALS]
+    (tmp_path / "capitals.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in items))
+    (tmp_path / "capitals.yaml").write_text(TASK)
+    subject = Subject("smollm2", str(real_model), ("llama",), "cpu", real_model.stat().st_size)
+    with serving(subject) as (url, model):
+        assert model == "measured@llama"
+        found = scores(TaskOrder(url, model, ["capitals"], str(tmp_path)))
+    [accuracy] = [score for score in found if score.metric.startswith("acc")]
+    assert (accuracy.task, accuracy.value, accuracy.count) == ("capitals", 1.0, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["capitals.jsonl", "capitals.yaml"]
