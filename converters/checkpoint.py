@@ -108,7 +108,8 @@ def copy_own(path: Path, target: Path) -> None:
     The hub's cache keeps files as links into blobs/ beside its snapshots; those are the model's.
     """
     folder, real = path.parent.resolve(), path.resolve()
-    if not any(real.is_relative_to(place) for place in (folder, folder.parent.parent / "blobs")):
+    blobs = [above / "blobs" for above in folder.parents if above.name == "snapshots" or (above / "snapshots").is_dir()]
+    if not any(real.is_relative_to(place) for place in (folder, *blobs)):
         raise InvalidValue(f"{path} is a link that leads out of the model's folder; put the file there itself.")
     shutil.copyfile(real, target / path.name)
 

@@ -54,7 +54,7 @@ def convert(source: Path, folder: Path, report: Report = lambda *_: None) -> Out
         onnx.save_model(model, str(partial / GRAPH))
         for name in copied:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            copy_own(source / name, partial)
+            copy_own(source / name, (partial / name).parent)
         manifest.write(partial, work, tensor_types=types)
     report(1.0, "done")
     return Outcome(folder, graph.matrices)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from converters import sentencepiece_model
-from converters.checkpoint import Checkpoint
+from converters.checkpoint import Checkpoint, checked_config, copy_own
 from converters.gguf_to_hf import convert as to_hf
 from converters.hf_to_gguf import convert
 from server.errors import CupolaError, InvalidValue
@@ -176,3 +176,31 @@ def test_pieces_of_any_bytes_are_an_error_or_pieces(tmp_path: Path) -> None:
         file.write_bytes(b"\x0a" + source.integers(0, 256, int(source.integers(0, 60)), np.uint8).tobytes())
         with suppress(InvalidValue):
             assert sentencepiece_model.read(file)
+
+
+def test_a_link_is_followed_into_the_hubs_cache_and_nowhere_else(tmp_path: Path) -> None:
+    snapshot, blobs, target = (
+        tmp_path / "models--a--b" / "snapshots" / "1",
+        tmp_path / "models--a--b" / "blobs",
+        tmp_path,
+    )
+    for folder in (snapshot, blobs):
+        folder.mkdir(parents=True)
+    (blobs / "abc").write_text("{}")
+    (snapshot / "config.json").symlink_to(blobs / "abc")
+    (tmp_path / "secret").write_text("secret")
+    (snapshot / "merges.txt").symlink_to(tmp_path / "secret")
+    copy_own(snapshot / "config.json", target)
+    assert (target / "config.json").read_text() == "{}"
+    assert not (target / "config.json").is_symlink()
+    with pytest.raises(InvalidValue, match="leads out of the model's folder"):
+        copy_own(snapshot / "merges.txt", target)
+    assert not (target / "merges.txt").exists()
+
+
+def test_a_decoy_of_safetensors_does_not_hide_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "decoy.safetensors").write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(InvalidValue, match="is a pickle"):
+        checked_config(tmp_path)
