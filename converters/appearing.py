@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from server.errors import InvalidValue, StorageFailed, StorageFull
 from server.models.files import FULL
 
+SPENT = {*FULL, errno.EFBIG}
 PATIENCE = 10.0  # seconds to wait for another conversion to the same folder
 GROWTH = 1 << 20  # bytes
 
@@ -59,7 +60,8 @@ def _becoming(final: Path) -> Iterator[Path]:
                 raise InvalidValue(f"{final} exists already; remove it or choose another name.")
             _remove(partial)
             try:
-                yield partial
+                with _explained(partial):
+                    yield partial
                 for path in (*partial.rglob("*"), partial):
                     _sync(path)
                 partial.rename(final)
@@ -68,8 +70,23 @@ def _becoming(final: Path) -> Iterator[Path]:
                 _remove(partial)
     except OSError as error:
         reason = error.strerror or str(error)
-        kind = StorageFull if error.errno in {*FULL, errno.EFBIG} else StorageFailed
+        kind = StorageFull if error.errno in SPENT else StorageFailed
         raise kind(f"Cannot write {final}: {reason}; nothing was left there.") from None
+
+
+@contextmanager
+def _explained(partial: Path) -> Iterator[None]:
+    """Errors of a block with their reason. NumPy says how much it wrote, and not why; a source is not the target."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and partial.is_dir():
+            require_growth(partial)
+        named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else partial
+        outside = not named.absolute().is_relative_to(partial.absolute())
+        if outside and error.errno not in SPENT:  # a copy that cannot be written has the source's name in it
+            raise StorageFailed(f"{named} cannot be read: {error.strerror}; nothing was written.") from None
+        raise
 
 
 def _remove(partial: Path) -> None:
