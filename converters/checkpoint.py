@@ -96,22 +96,43 @@ def checked_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InvalidValue(f"{folder} is no folder.")
     refuse_code(folder)
+    refuse_strangers(folder)
     config = read_json(folder / CONFIG)
     if "auto_map" in config:
         raise InvalidValue(f"{folder.name} brings Python code of its own (auto_map), which is never run.")
+    if (folder / INDEX).is_file():
+        _weight_files(folder)  # libraries follow the names in an index, wherever those lead
     return config
 
 
-def copy_own(path: Path, target: Path) -> None:
-    """Copy a file of a model's folder into another. Raises InvalidValue for a link to what is not the model's.
+def refuse_strangers(folder: Path) -> None:
+    """Raises InvalidValue for a pipe or device among a model's files, and for a link that leads out of its folder.
+
+    Libraries open whatever a folder holds under the names they know.
+    """
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InvalidValue(f"{path} is neither a file nor a folder, and is not read.")
+        _refuse_way_out(path)
+
+
+def _refuse_way_out(path: Path) -> Path:
+    """The file that is meant, which is of the model. Raises InvalidValue.
 
     The hub's cache keeps files as links into blobs/ beside its snapshots; those are the model's.
     """
     folder, real = path.parent.resolve(), path.resolve()
-    blobs = [above / "blobs" for above in folder.parents if above.name == "snapshots" or (above / "snapshots").is_dir()]
+    blobs = [above / "blobs" for above in folder.parents if (above / "snapshots").is_dir()]
     if not any(real.is_relative_to(place) for place in (folder, *blobs)):
         raise InvalidValue(f"{path} is a link that leads out of the model's folder; put the file there itself.")
-    shutil.copyfile(real, target / path.name)
+    return real
+
+
+def copy_own(path: Path, target: Path) -> None:
+    """Copy a file of a model's folder into another. Raises InvalidValue for a link to what is not the model's."""
+    shutil.copyfile(_refuse_way_out(path), target / path.name)
 
 
 def refuse_code(folder: Path) -> None:
@@ -138,6 +159,8 @@ def is_pickle(path: Path) -> bool:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of bounded size. Raises InvalidValue."""
     try:
+        if path.exists() and not path.is_file():
+            raise InvalidValue(f"{path} is no file.")
         if path.stat().st_size > LARGEST_JSON:
             raise InvalidValue(f"{path} has more than {LARGEST_JSON >> 20} MB.")
         found = json.loads(path.read_bytes())

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from server.errors import InvalidValue
+from server.errors import ConversionFailed, InvalidValue
 
 from . import manifest, peft_folder, safetensors_writer
 from .appearing import appearing
 from .checkpoint import CONFIG, WEIGHTS, Checkpoint, copy_own
-from .peft_folder import Lora
+from .peft_folder import Lora, Pair
 from .safetensors_file import Floats
 from .safetensors_writer import WIDTHS, FloatKind
 
@@ -60,7 +60,16 @@ def _pieces(checkpoint: Checkpoint, lora: Lora, report: Report) -> Iterator[Floa
         report(number / len(checkpoint.shapes), name)
         values = checkpoint.floats(name)
         pair = lora.pairs.get(name.removesuffix(".weight"))
-        yield values if pair is None else values + np.float32(pair.scale) * (pair.b @ pair.a)
+        yield values if pair is None else _added(values, pair, name)
+
+
+def _added(values: Floats, pair: Pair, name: str) -> Floats:
+    """Raises ConversionFailed for an adapter whose numbers do not fit into float32."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        changed: Floats = values + np.float32(pair.scale) * (pair.b @ pair.a)
+    if not np.isfinite(changed).all():
+        raise ConversionFailed(f"The adapter makes {name} infinite; its scale or its numbers are too large.")
+    return changed
 
 
 def _check(checkpoint: Checkpoint, lora: Lora) -> None:

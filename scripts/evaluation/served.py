@@ -93,7 +93,7 @@ class Served:
             began, first, text, finish, tokens = time.perf_counter(), None, "", None, None
             try:
                 with self._client.stream("POST", f"{self._url}/chat/completions", json=body) as response:
-                    if response.is_error:
+                    if not response.is_success:
                         response.read()
                         self._refused(response, attempt)
                         continue
@@ -165,7 +165,7 @@ class Served:
             except httpx.TransportError as error:
                 self._wait(attempt, str(error) or type(error).__name__)
                 continue
-            if response.is_error:
+            if not response.is_success:
                 self._refused(response, attempt)
                 continue
             return response

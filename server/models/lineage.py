@@ -77,6 +77,8 @@ def read_record(folder: Path) -> Record | None:
     """The record beside an artifact's files; None where there is none. Raises InvalidValue for one that is damaged."""
     path = folder / RECORD
     try:
+        if path.exists() and not path.is_file():
+            raise InvalidValue(f"{path} is no file.")
         if path.stat().st_size > LARGEST:
             raise InvalidValue(f"{path} has more than {LARGEST} bytes, so it is no record of an artifact.")
         return Record.model_validate_json(path.read_bytes())

@@ -204,3 +204,24 @@ def test_a_decoy_of_safetensors_does_not_hide_a_pickle(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(InvalidValue, match="is a pickle"):
         checked_config(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices are of Unix")
+def test_what_is_not_the_models_is_not_opened(tmp_path: Path) -> None:
+    to_hf(write(tmp_path / "small.gguf", Small("llama")), tmp_path / "model")
+    folder = tmp_path / "model"
+    checked_config(folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    (folder / "chat_template.jinja").symlink_to("/etc/hostname")
+    with pytest.raises(InvalidValue, match="leads out of the model's folder"):
+        checked_config(folder)
+    (folder / "chat_template.jinja").unlink()
+    os.mkfifo(folder / "tokenizer.model")
+    with pytest.raises(InvalidValue, match="neither a file nor a folder"):
+        convert(folder, tmp_path / "out", "f16")
+    (folder / "tokenizer.model").unlink()
+    (folder / "model.safetensors").rename(tmp_path / "stranger.safetensors")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../stranger.safetensors"}}')
+    with pytest.raises(InvalidValue, match="does not name the files"):
+        checked_config(folder)
+    assert not (tmp_path / "out").exists()
