@@ -21,6 +21,7 @@ from server.errors import StorageFailed
 from server.models.lineage import read_record
 
 from .checkpoints import Checkpoint, write_tokenizer
+from .conftest import say
 from .lora import write_lora
 from .small import Small, write
 from .test_encoder_to_onnx import write as write_encoder
@@ -143,6 +144,7 @@ def test_a_kill_anywhere(
         if target.exists():
             check(target)
             shutil.rmtree(target) if target.is_dir() else target.unlink()
+    say(f"{converter}: {unfinished} of {draws} were killed before their end")
     assert unfinished, "it was killed before its end at least once"
     forks.start(arguments_of(converter, sources, target))
     assert forks.wait() == 0, forks.log.read_text()
