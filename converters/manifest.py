@@ -1,10 +1,8 @@
 """Writing the record of an artifact (`server.models.lineage`): last, once its files are as they will stay."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -13,12 +11,21 @@ from server.child.platform import peak_memory
 from server.errors import InvalidValue
 from server.models import gguf
 from server.models.files import write_atomically
-from server.models.lineage import RECORD, Record, Scalar, Step, StoredFile, now, of_files, read_record
+from server.models.lineage import (
+    RECORD,
+    Record,
+    Scalar,
+    Step,
+    StoredFile,
+    digest,
+    now,
+    of_files,
+    read_record,
+    recorded,
+    recorded_as,
+)
 from server.models.quality import Quality
 
-# What decides the answers; tokenizer files too, since other tokens are other answers.
-DECISIVE = (".gguf", ".onnx", ".data", ".safetensors", ".jinja", ".onnx_adapter")
-CONFIGS = {"generation_config.json", "genai_config.json", "tokenizer.json", "tokenizer_config.json", "config.json"}
 _LICENCE = re.compile(r"^license: *[\"']?([\w.+-]+)", re.MULTILINE)  # in the front matter of the hub's model cards
 _CARD = 10_000  # characters of it that are looked at
 
@@ -92,26 +99,12 @@ def add_quality(folder: Path, quality: Quality) -> None:
     write_atomically(folder / RECORD, record.model_copy(update={"quality": quality}).model_dump_json(indent=1))
 
 
-def recorded(source: Path) -> tuple[StoredFile, ...]:
-    """Every file of an artifact with its hash, by name; a single file is an artifact of one."""
-    if source.is_file():
-        return (_recorded(source, source.name),)
-    paths = sorted(path for path in source.rglob("*") if path.is_file() and path.name != RECORD)
-    return tuple(_recorded(path, path.relative_to(source).as_posix()) for path in paths)
-
-
 def _read(source: Path) -> tuple[StoredFile, ...]:
     """The files of a source that a converter reads. Repositories keep other formats in folders beside: not those."""
     if source.is_file():
         return recorded(source)
     paths = sorted(path for path in source.iterdir() if path.is_file() and path.name != RECORD)
-    return tuple(_recorded(path, path.name) for path in paths if not path.name.startswith("."))
-
-
-def digest(files: tuple[StoredFile, ...]) -> str:
-    """Identifies weights, template and generation config; a README or another name for a folder changes nothing."""
-    lines = sorted(f"{file.sha256} {file.name}\n" for file in files if _decisive(file.name))
-    return sha256("".join(lines).encode()).hexdigest()
+    return tuple(recorded_as(path, path.name) for path in paths if not path.name.startswith("."))
 
 
 def count_types(model: gguf.Gguf) -> dict[str, int]:
@@ -130,15 +123,6 @@ def _stated(source: Path) -> tuple[str, str]:
     head = card.read_text(encoding="utf-8", errors="replace")[:_CARD] if card.is_file() else ""
     found = _LICENCE.search(head) if head.startswith("---") else None
     return source.resolve().name, found[1] if found else "unknown"
-
-
-def _decisive(name: str) -> bool:
-    return name.endswith(DECISIVE) or name.rpartition("/")[2] in CONFIGS
-
-
-def _recorded(path: Path, name: str) -> StoredFile:
-    with path.open("rb") as file:
-        return StoredFile(name=name, size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _versions(distributions: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
+from time import monotonic
 
 import typer
 from rich.console import Console
@@ -17,19 +19,25 @@ from server.models.conversion import Failure, Line
 from server.models.progress import Phase
 from server.models.quality import Quality
 
+QUIET = 10.0  # seconds between two lines, where no bar can be drawn
+
 
 class Reporter:
-    """Tells how far a conversion is: as JSON on stdout, as a bar on a terminal, or not at all."""
+    """Tells how far a conversion is: as JSON on stdout, as a bar on a terminal, or as a plain line now and then."""
 
     def __init__(self, bar: Progress | None) -> None:
         self._bar = bar
         self._task = bar.add_task("Converting", total=1.0) if bar else None
+        self._spoke = -inf
 
     def step(self, fraction: float, doing: str, phase: Phase = "converting") -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=fraction, description=f"{phase.capitalize()}: {doing}")
-        else:
+        if self._bar is None or self._task is None:
             self.line(Line(phase=phase, fraction=min(max(fraction, 0.0), 1.0)))
+        elif not self._bar.disable:
+            self._bar.update(self._task, completed=fraction, description=f"{phase.capitalize()}: {doing}")
+        elif (now := monotonic()) - self._spoke >= QUIET:
+            self._spoke = now
+            typer.echo(f"{phase.capitalize()}: {doing}, {fraction:.0%}", err=True)
 
     def line(self, line: Line) -> None:
         typer.echo(line.model_dump_json(exclude_defaults=True))

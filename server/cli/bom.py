@@ -10,10 +10,10 @@ import typer
 from ..errors import InvalidValue
 from ..models.bom import Subject, bill
 from ..models.files import storage_errors, write_atomically
-from ..models.lineage import RECORD, read_record
+from ..models.lineage import RECORD, of_files, read_record, recorded
 from ..models.manifest import Manifest
 from ..models.registry import Registry
-from ..models.spec import ModelSpec
+from ..models.spec import FileSource, ModelSpec
 from ..models.store import Store
 from ..settings import load_settings
 from .choosing import pulled_files
@@ -62,6 +62,8 @@ def _of_folder(folder: Path) -> Subject:
     record = read_record(folder)
     if record is None:
         raise InvalidValue(f"{folder} has no {RECORD}, which converters write; cupola add it, and use its name.")
+    if of_files(record, recorded(folder)) is None:
+        raise InvalidValue(f"{folder / RECORD} is of other files than those beside it, so it says nothing of them.")
     files = tuple((file.name, file.size, file.sha256) for file in record.files)
     return Subject(folder.resolve().name, record.licence, files, record.digest, record.created, record=record)
 
@@ -84,7 +86,10 @@ def _of_manifest(model: ModelSpec, manifest: Manifest) -> Subject:
 
 
 def _origin(manifest: Manifest) -> Iterator[str]:
-    yield from origin_of(manifest.source)
+    if isinstance(manifest.source, FileSource):
+        yield f"from {Path(manifest.source.path).name}"  # where it lay on this machine is nobody's business
+    else:
+        yield from origin_of(manifest.source)
     if manifest.commit:
         yield f"commit {manifest.commit}"
     if made := manifest.derivation:

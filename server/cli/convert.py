@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from ..errors import InvalidValue
 from ..models import conversion, recipe
 from ..models.adopt import describe, slug
+from ..models.ancestry import same_model, served_as
 from ..models.chain import Stage, Wish, kind_of, merged, precision_of, stages
 from ..models.files import storage_errors, write_atomically
 from ..models.lineage import Record, read_record
@@ -28,7 +29,6 @@ from ..settings import Settings, load_settings
 from .models import refuse_taken
 from .progress import megabytes, shown
 
-_KEPT = ("licence", "tasks", "system", "sampling")  # of a known model, by whatever converter
 EXAMPLES = (
     "Examples: cupola convert ./my-model --to gguf --precision q4_k_m --imatrix auto -o mine ·"
     " cupola convert model.gguf --to onnx -o ./model-onnx · cupola convert owner/model --to onnx --precision int4 -o"
@@ -144,14 +144,14 @@ def _convert(order: _Order, output: str | None, *, as_json: bool) -> None:
     with shown(output) as report:
         plan = order.plan(settings, report)
         folder = settings.home / "converted" / output / plan.label if named else Path(output).expanduser()
-        with _owning(folder) as work:
+        with _owning(folder, named=named) as work:
             if named:  # no model has this name, so what is there was left by a run that did not come to its end
                 shutil.rmtree(folder, ignore_errors=True)
             if folder.exists():
                 raise InvalidValue(f"{folder} exists already; remove it or choose another name.")
             run(plan, folder, work, report)
             record = read_record(folder)
-            made = _adopted(output, folder, record, order.source, settings, report) if named else None
+            made = _adopted(output, folder, record, settings, report) if named else None
     tell(folder, made, record, as_json=as_json)
 
 
@@ -179,8 +179,11 @@ def _base_of(adapter: Path) -> str:
 
 
 @contextmanager
-def _owning(folder: Path) -> Iterator[Path]:
-    """A folder for what lies between two converters. What a killed run left in it goes when the next one begins."""
+def _owning(folder: Path, *, named: bool) -> Iterator[Path]:
+    """A folder for what lies between two converters. What a killed run left in it goes when the next one begins.
+
+    `named`: the folder above is of this model alone, and goes too where nothing was made.
+    """
     work = folder.with_name(f".{folder.name}.converting")
     with storage_errors(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -194,6 +197,9 @@ def _owning(folder: Path) -> Iterator[Path]:
                 shutil.rmtree(work, ignore_errors=True)
                 if os.name == "posix":  # elsewhere releasing removes it; here it has to go while it is held
                     Path(lock.lock_file).unlink(missing_ok=True)
+                if named:
+                    with suppress(OSError):  # it is not empty: something was made
+                        folder.parent.rmdir()
     except Timeout:
         raise InvalidValue(f"Another process is converting to {folder}.") from None
 
@@ -212,17 +218,14 @@ def run(plan: Plan, folder: Path, work: Path, report: Report) -> None:
         origin = files[0] if files else target
 
 
-def _adopted(
-    name: str, folder: Path, record: Record | None, source: str | None, settings: Settings, report: Report
-) -> ModelSpec:
+def _adopted(name: str, folder: Path, record: Record | None, settings: Settings, report: Report) -> ModelSpec:
     """The new entry of the user's models.yaml, with its files in the store; of a known model it is served as that."""
     files = sorted(folder.glob("*.gguf"))
     licence = record.licence if record else "unknown"
     model = describe(str(files[0] if files else folder), name, None, None, licence)
-    if source is not None and "/" not in source and not Path(source).exists():
-        known, _ = Registry.load(settings.overlay).resolve(source)
-        model = model.model_copy(update={name: getattr(known, name) for name in _KEPT})
-    Store(settings.home).pull(model, model.variants[0], settings, report)
+    store = Store(settings.home)
+    model = served_as(model, same_model(record, Registry.load(settings.overlay), store))
+    store.pull(model, model.variants[0], settings, report)
     add_model(settings.overlay, model)
     return model
 

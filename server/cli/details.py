@@ -81,9 +81,10 @@ def _pulled(store: Store, variant: Variant, manifest: Manifest | None) -> Iterat
     if made := manifest.derivation:
         notes = "".join(f"; {note}" for note in made.notes)
         yield from shown(f"{made.rounded} of {made.tensors} matrices rounded{notes}")
-    if quality := manifest.quality:
+    quality = manifest.quality or (manifest.record.quality if manifest.record else None)
+    if quality is not None:
         yield (
-            f"{INDENT}KL to its origin {quality.kl_mean:.2g} (99th percentile {quality.kl_p99:.2g}),"
+            f"{INDENT}KL to the {quality.reference} {quality.kl_mean:.2g} (99th percentile {quality.kl_p99:.2g}),"
             f" same likeliest token {quality.top1:.1%}"
         )
     if manifest.record is not None:

@@ -8,6 +8,8 @@ import typer
 
 from ..errors import InvalidValue, ModelNotPulled
 from ..models.adopt import describe
+from ..models.ancestry import same_model, served_as
+from ..models.lineage import record_of
 from ..models.names import ModelName
 from ..models.overlay import add_model
 from ..models.registry import Registry
@@ -143,9 +145,11 @@ def add(
     if adapter_of is not None:
         adapters.add(Path(source).expanduser(), adapter_of, name, licence, settings)
         return
-    model = describe(source, name, file, context, licence)
-    refuse_taken(Registry.load(settings.overlay), model.name)
-    add_model(settings.overlay, model)
+    model, registry = describe(source, name, file, context, licence), Registry.load(settings.overlay)
+    refuse_taken(registry, model.name)
+    path = Path(source).expanduser()
+    record = record_of(path) if path.exists() else None
+    add_model(settings.overlay, served_as(model, same_model(record, registry, Store(settings.home))))
     typer.echo(f"Added {model.name} to {settings.overlay}. Next: cupola pull {model.name}")
 
 

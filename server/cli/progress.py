@@ -23,6 +23,7 @@ from ..models.progress import Phase, Progress, Report
 _WORDS: dict[Phase, str] = {
     "waiting": "Waiting for another pull of",
     "downloading": "Downloading",
+    "copying": "Copying",
     "verifying": "Verifying",
     "joining": "Joining",
     "converting": "Converting",

@@ -13,7 +13,7 @@ from ..errors import InvalidValue
 from . import encoder_folder, foundry, gguf
 from .files import located
 from .footprint import parameters
-from .lineage import read_record
+from .lineage import read_record, record_of
 from .spec import FileSource, Format, HuggingFaceSource, ModelSpec, Sampling, Source, Variant
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -85,9 +85,8 @@ def _details(path: Path) -> dict[str, Any]:
 
 def _licence(path: Path, given: str) -> str:
     """The licence that was given, or the one in the record beside the artifact."""
-    record = read_record(path if path.is_dir() else path.parent) if given == "unknown" else None
-    told = record is not None and (path.is_dir() or any(file.name == path.name for file in record.files))
-    return record.licence if record is not None and told else given
+    record = record_of(path) if given == "unknown" else None
+    return record.licence if record is not None else given
 
 
 def refuse_pickle(name: str) -> None:
@@ -149,8 +148,13 @@ def _entry(name: str, source: Source, files: str, context_length: int | None, li
         context_length=context_length or _DEFAULT_CONTEXT,
         variants=(variant,),
         sampling=ADVICE,
-        description=f"Added from {source.path if isinstance(source, FileSource) else source.type}.",
+        description=f"Added from {_said(source)}.",
     )
+
+
+def _said(source: Source) -> str:
+    """Without the folders of this machine: descriptions are served, and stand in bills of materials."""
+    return Path(source.path).name if isinstance(source, FileSource) else getattr(source, "repo", source.type)
 
 
 def slug(name: str) -> str:

@@ -5,10 +5,23 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..errors import InvalidValue
+from .spec import PRECISIONS
 
 Kind = Literal["huggingface", "gguf", "adapter"]
 Target = Literal["onnx", "gguf", "hf"]
 FLOATS = ("f32", "f16", "bf16", "q8_0")  # what a checkpoint becomes in one step
+# What each converter makes. Those of gguf-to-gguf are llama.cpp's, whose library only the converter loads; a test
+# compares them.
+MADE_BY = {
+    "hf-to-onnx": ("fp32", "fp16", "bf16", "int8", "int4"),
+    "gguf-to-hf": ("fp32", "fp16", "bf16"),
+    "gguf-to-onnx": PRECISIONS["gguf-to-onnx"],
+    "gguf-to-gguf": tuple(
+        "f32 bf16 f16 iq1_m iq1_s iq2_m iq2_s iq2_xs iq2_xxs iq3_m iq3_s iq3_xs iq3_xxs iq4_nl iq4_xs mxfp4_moe q1_0"
+        " q2_0 q2_k q2_k_s q3_k_l q3_k_m q3_k_s q4_0 q4_1 q4_k_m q4_k_s q5_0 q5_1 q5_k_m q5_k_s q6_k q8_0 tq1_0"
+        " tq2_0".split()
+    ),
+}
 # Where the user does not say: close to the source, and what its engine runs fast.
 DEFAULTS: dict[tuple[Kind, str], str] = {
     ("huggingface", "onnx"): "int8",
@@ -75,6 +88,9 @@ def stages(kind: Kind, wish: Wish) -> list[Stage]:
         raise InvalidValue("--imatrix is for GGUF.")
     if wish.device != "cpu" and not from_checkpoint:
         raise InvalidValue(f"--device {wish.device} is for ONNX made of a Hugging Face model; others run anywhere.")
+    known = MADE_BY["hf-to-onnx" if from_checkpoint else f"gguf-to-{wish.to}"]
+    if precision not in known:  # said here, before a first converter has run for nothing
+        raise InvalidValue(f"--precision: {wish.to} has no {precision!r}. Known: {', '.join(known)}.")
     chosen = ("--precision", precision)
     if from_checkpoint:
         options = [part for pair in wish.builder.items() for part in pair]

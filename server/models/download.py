@@ -71,7 +71,7 @@ class Download:
                 if total is not None and done > total:
                     raise HashMismatch(f"{label} is longer than the {total} bytes that its source promised.")
                 file.write(chunk)
-                self._report(Progress(label, done, total, "downloading"))
+                self._report(Progress(label, done, total, stream.phase))
         return done
 
     def _verify(self, part: Part, path: Path) -> str:

@@ -4,6 +4,7 @@
 `cupola bom` exports it. A folder without one came from somewhere else.
 """
 
+import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,11 @@ from .spec import InnerPath, Sha256
 
 RECORD = "cupola.json"
 LARGEST = 4 << 20  # bytes of a record
+# What decides the answers; tokenizer files too, since other tokens are other answers.
+DECISIVE = (".gguf", ".onnx", ".data", ".safetensors", ".jinja", ".onnx_adapter")
+CONFIGS = {"generation_config.json", "genai_config.json", "tokenizer.json", "tokenizer_config.json", "config.json"}
+# Steps after which a model is still the one it was made from, in another form.
+FORMS = frozenset({"gguf-to-hf", "hf-to-gguf", "hf-to-onnx", "gguf-to-gguf", "gguf-to-onnx", "olive"})
 Scalar = str | int | float | bool | None
 
 
@@ -91,10 +97,43 @@ def read_record(folder: Path) -> Record | None:
 
 
 def of_files(record: Record | None, files: Iterable[StoredFile]) -> Record | None:
-    """A record, if it is of these very files: one that stood beside other bytes says nothing of them."""
+    """A record, if it is of these very files: one that stood beside other bytes says nothing of them.
+
+    Files that decide nothing (a README, a signature) may have been laid beside since.
+    """
     known = {file.name: file.sha256 for file in record.files} if record is not None else {}
-    mine = all(known.get(file.name) == file.sha256 for file in files if not file.name.endswith(".sig"))
-    return record if mine else None
+    told = (file for file in files if file.name in known or _decisive(file.name))
+    return record if all(known.get(file.name) == file.sha256 for file in told) else None
+
+
+def record_of(source: Path) -> Record | None:
+    """The record beside a file or in a folder, where it is of the very bytes. Raises InvalidValue for a damaged one."""
+    record = read_record(source if source.is_dir() else source.parent)
+    return of_files(record, recorded(source)) if record is not None else None
+
+
+def recorded(source: Path) -> tuple[StoredFile, ...]:
+    """Every file of an artifact with its hash, by name; a single file is an artifact of one."""
+    if source.is_file():
+        return (recorded_as(source, source.name),)
+    paths = sorted(path for path in source.rglob("*") if path.is_file() and path.name != RECORD)
+    return tuple(recorded_as(path, path.relative_to(source).as_posix()) for path in paths)
+
+
+def recorded_as(path: Path, name: str) -> StoredFile:
+    """A file with its hash, under the name that it has in the artifact."""
+    with path.open("rb") as file:
+        return StoredFile(name=name, size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def digest(files: Iterable[StoredFile]) -> str:
+    """Identifies weights, template and generation config; a README or another name for a folder changes nothing."""
+    lines = sorted(f"{file.sha256} {file.name}\n" for file in files if _decisive(file.name))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _decisive(name: str) -> bool:
+    return name.endswith(DECISIVE) or name.rpartition("/")[2] in CONFIGS
 
 
 def now() -> dict[str, datetime | str]:

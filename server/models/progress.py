@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Phase = Literal["waiting", "downloading", "verifying", "joining", "converting", "measuring"]
+Phase = Literal["waiting", "downloading", "copying", "verifying", "joining", "converting", "measuring"]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """Which converters run, in which order, for what is asked."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from converters import gguf_to_hf, hf_to_gguf, quantize
+from converters.hf_to_onnx import Precision
 from server.errors import InvalidValue
-from server.models.chain import Kind, Stage, Wish, kind_of, stages
+from server.models.chain import FLOATS, MADE_BY, Kind, Stage, Wish, kind_of, stages
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,9 @@ def test_what_runs(kind: Kind, wish: Wish, wanted: list[Stage]) -> None:
         ("gguf", Wish("onnx", builder={"--block-size": "64"}), "--block-size is for ONNX made of a Hugging Face model"),
         ("gguf", Wish("onnx", imatrix="auto"), "--imatrix is for GGUF"),
         ("gguf", Wish("gguf", device="cuda"), "--device cuda"),
+        ("huggingface", Wish("gguf", "q9_k"), "gguf has no 'q9_k'. Known: f32, bf16"),
+        ("huggingface", Wish("onnx", "exact"), "onnx has no 'exact'. Known: fp32"),
+        ("gguf", Wish("hf", "q8_0"), "hf has no 'q8_0'"),
     ],
 )
 def test_what_has_nothing_to_act_on(kind: Kind, wish: Wish, words: str) -> None:
@@ -67,3 +73,10 @@ def test_what_a_source_is(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidValue, match=r"no config\.json"):
         kind_of(tmp_path / "empty")
+
+
+def test_precisions_are_those_of_the_converters() -> None:
+    assert set(MADE_BY["gguf-to-gguf"]) == set(quantize.known_types())
+    assert set(MADE_BY["gguf-to-hf"]) == set(gguf_to_hf.PRECISIONS)
+    assert set(MADE_BY["hf-to-onnx"]) == set(get_args(Precision))
+    assert set(FLOATS) == set(hf_to_gguf.PRECISIONS)

@@ -11,6 +11,7 @@ SUCCESS = {"status": "success"}
 WORDS: dict[Phase, str] = {
     "waiting": "waiting for another pull of",
     "downloading": "pulling",
+    "copying": "copying",
     "verifying": "verifying",
     "joining": "joining",
     "converting": "converting",

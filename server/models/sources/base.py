@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..lineage import Record
+from ..progress import Phase
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ByteStream:
     total: int | None  # length of the whole part
     etag: str | None  # strong validator, good for resuming
     chunks: Iterator[bytes]
+    phase: Phase = "downloading"  # what a person calls it
 
 
 class Origin(Protocol):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -46,7 +47,7 @@ class FileOrigin:
     def open(self, part: Part, offset: int, etag: str | None) -> Iterator[ByteStream]:
         """See Origin. A file's size and date of change serve as its etag."""
         with open_file(Path(part.url), offset, etag) as stream:
-            yield stream
+            yield replace(stream, phase="copying")
 
 
 @contextmanager
