@@ -23,6 +23,15 @@ def exact_spaces(answer: str, wanted: str) -> float:
     return float(answer.split() == wanted.split())
 
 
+def exact_words(answer: str, wanted: str) -> float:
+    """But for case, white space and what stands around the answer: a full stop, a semicolon, quotation marks."""
+    return float(_plain(answer) == _plain(wanted))
+
+
+def _plain(text: str) -> list[str]:
+    return text.casefold().strip(" \n\t.;:!?`\"'").split()
+
+
 def exact_json(answer: str, wanted: str) -> float:
     """Equal when parsed; true and 1 are not, 1 and 1.0 are."""
     left, right = parsed(answer), parsed(wanted)
@@ -64,6 +73,7 @@ def rouge(kind: str) -> Metric:
 MEANS: dict[str, Metric] = {
     "exact": exact,
     "exact_spaces": exact_spaces,
+    "exact_words": exact_words,
     "exact_json": exact_json,
     "json_valid": json_valid,
     "rouge1": rouge("rouge1"),

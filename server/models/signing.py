@@ -123,7 +123,7 @@ def require_signed(artifact: Artifact, public_key: Path, label: str) -> None:
     signatures = artifact.signatures
     if not signatures:
         raise SignatureRefused(
-            f"{label} is not signed, and only signed models are loaded. Sign it with: cupola sign {label} --key FILE"
+            f"{label} is not signed. Sign it with: cupola sign {label} --key FILE"
         )
     arguments = [str(artifact.path), str(artifact.kept or ""), "stored" if artifact.stored else "", str(public_key)]
     done = subprocess.run(

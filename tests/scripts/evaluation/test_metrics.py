@@ -14,6 +14,7 @@ from scripts.evaluation.metrics import (
     classified,
     exact_json,
     exact_spaces,
+    exact_words,
     follows,
     json_valid,
     perplexity,
@@ -82,3 +83,17 @@ def test_classes_are_a_field() -> None:
 def test_a_schema_is_followed() -> None:
     measure = follows({"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]})
     assert [measure(text, "") for text in ('{"a": 1}', '{"a": 2}', "{", "NaN")] == [1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "same"),
+    [
+        ("select count(*)\nFROM boats;", 1),
+        ("`SELECT COUNT(*) FROM boats`.", 1),
+        ("SELECT COUNT(*) FROM boat", 0),
+        ("The query is: SELECT COUNT(*) FROM boats", 0),
+        ("", 0),
+    ],
+)
+def test_words_alone(answer: str, same: float) -> None:
+    assert exact_words(answer, "SELECT COUNT(*) FROM boats") == same
