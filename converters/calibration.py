@@ -43,9 +43,10 @@ def _compute(source: Path, text: Path | None, report: Report) -> tuple[Importanc
     words = _read(text)
     found = reader.read(source)
     vocabulary = json.dumps(tokenizer_json.build(tokenizer_json.read(found)))
-    tokens = Tokenizer.from_str(vocabulary).encode(words, add_special_tokens=False).ids[:MOST_TOKENS]
+    tokenizer = Tokenizer.from_str(vocabulary)
+    tokens = tokenizer.encode(words, add_special_tokens=False).ids[:MOST_TOKENS]
     dataset = {text.name if text else BUNDLED: hashlib.sha256(words.encode()).hexdigest()}
-    return imatrix.compute(found, tokens, report), dataset
+    return imatrix.compute(found, tokens, report, tokenizer.encode("").ids), dataset
 
 
 def _read(text: Path | None) -> str:

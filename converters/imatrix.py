@@ -5,7 +5,7 @@ the float32 forward of `reference`, so it needs no engine and is the same everyw
 format for importance matrices, a GGUF file with the sum of squares of each input and how many rows it is of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,15 +56,19 @@ class _Listening(Forward):
         return super()._linear(x, name, width)
 
 
-def compute(gguf: Gguf, tokens: list[int], report: Report = lambda *_: None) -> Importance:
-    """Over a text of tokens, CHUNK of them at a time. Raises InvalidValue for a text that is too short."""
+def compute(gguf: Gguf, tokens: list[int], report: Report = lambda *_: None, lead: Sequence[int] = ()) -> Importance:
+    """Over a text of tokens, CHUNK of them at a time, each after `lead`: what the model wants at a text's start.
+
+    Raises InvalidValue for a text that is too short.
+    """
     if len(tokens) < CHUNK:
         raise InvalidValue(f"The text has {len(tokens)} tokens; an importance matrix needs at least {CHUNK}.")
     importance = Importance()
     forward = _Listening(gguf, importance)
-    for start in range(0, len(tokens), CHUNK):
+    width = CHUNK - len(lead)
+    for start in range(0, len(tokens), width):
         report(start / len(tokens), f"token {start} of {len(tokens)}")
-        part = tokens[start : start + CHUNK]
+        part = [*lead, *tokens[start : start + width]]
         forward.head(forward.hidden(part))
         importance.tokens += len(part)
     return importance

@@ -35,12 +35,20 @@ def read_text(path: Path) -> str:
 
 
 def cut(tokenizer: Any, text: str, most: int) -> Windows:
-    """The first `most` tokens of a text, the last third of them held out. Raises InvalidValue for a short text."""
+    """The first `most` tokens of a text, the last third of them held out; each window begins as texts of the model do.
+
+    Raises InvalidValue for a short text.
+    """
     tokens = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"][:most])
     if len(tokens) < FEWEST:
         raise InvalidValue(f"The text has {len(tokens)} tokens; pruning needs at least {FEWEST} to decide on.")
     border = len(tokens) - len(tokens) // HELD_OUT
-    return Windows(torch.split(tokens[:border], WINDOW), torch.split(tokens[border:], WINDOW))
+    lead = torch.tensor(tokenizer("")["input_ids"], dtype=tokens.dtype)
+    return Windows(_windows(tokens[:border], lead), _windows(tokens[border:], lead))
+
+
+def _windows(tokens: torch.Tensor, lead: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.cat((lead, part)) for part in torch.split(tokens, WINDOW - len(lead)))
 
 
 def perplexity(decoder: Decoder, windows: tuple[torch.Tensor, ...]) -> float:

@@ -43,7 +43,8 @@ def refer(order: ReferenceOrder) -> Truth:
     try:
         tokens = runner.tokenizer.encode(order.text, special=False)
         reference = RunnerReference(runner, f"{order.subject.label} on {engine}")
-        sequences = windows(tokens, runner.info.context_length, order.most)
+        lead = runner.tokenizer.encode("", special=False)
+        sequences = windows(tokens, runner.info.context_length, order.most, lead)
         return _written(order, reference, sequences, runner.info.vocab_size)
     finally:
         runner.close()
@@ -83,12 +84,10 @@ def _together(order: ArtifactOrder) -> float:
 
 
 def _compared(order: ArtifactOrder, runner: ModelRunner) -> tuple[float, Agreement | None, tuple[str, ...]]:
-    tokens = runner.tokenizer.encode(order.text, special=False)
     artifact = Listened(RunnerReference(runner, ""))
-    most = sum(map(len, order.sequences))
-    same = tokens[:most] == [token for sequence in order.sequences for token in sequence]
-    if not same or runner.info.vocab_size != order.vocabulary:
-        for sequence in windows(tokens, runner.info.context_length, most):
+    mine = _as(order.sequences, order.text, runner)
+    if mine != order.sequences or runner.info.vocab_size != order.vocabulary:
+        for sequence in mine:
             for _ in artifact.rows(sequence, STEP):
                 pass
         return artifact.perplexity, None, ("it reads the text in other tokens than the reference",)
@@ -96,6 +95,14 @@ def _compared(order: ArtifactOrder, runner: ModelRunner) -> tuple[float, Agreeme
         found = compared(StoredRows(file, order.vocabulary, order.reference), artifact, order.sequences)
     agreement = Agreement(found.kl_mean, found.kl_p99, found.top1, found.positions)
     return artifact.perplexity, agreement, ()
+
+
+def _as(sequences: list[list[int]], text: str, runner: ModelRunner) -> list[list[int]]:
+    """As much of the text in sequences as long, in the tokens of this model."""
+    encode = runner.tokenizer.encode
+    lead = encode("", special=False)
+    most = sum(map(len, sequences)) - (len(sequences) - 1) * len(lead)
+    return windows(encode(text, special=False), len(sequences[0]), most, lead)
 
 
 def _written(order: ReferenceOrder, source: Reference, sequences: list[list[int]], vocabulary: int) -> Truth:
@@ -126,7 +133,7 @@ def _exact(order: ReferenceOrder) -> Truth | None:
         return None
     tokenizer.encode_special_tokens = True  # what looks like one in the text is text
     context = reader.context_length(model.path) or WINDOW
-    sequences = windows(tokenizer.encode(order.text).ids, context, order.most)
+    sequences = windows(tokenizer.encode(order.text).ids, context, order.most, tokenizer.encode("").ids)
     return _written(order, GgufReference(model), sequences, decoder.vocabulary)
 
 

@@ -1,7 +1,7 @@
 """The text that artifacts are measured on, in tokens, and the rows that a reference wrote about it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -43,13 +43,18 @@ def read(path: Path | None) -> Text:
         raise InvalidValue(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def windows(tokens: list[int], context: int, most: int = MOST) -> list[list[int]]:
-    """The first `most` tokens in sequences of at most WINDOW. Raises InvalidValue for fewer than LEAST."""
+def windows(tokens: list[int], context: int, most: int = MOST, lead: Sequence[int] = ()) -> list[list[int]]:
+    """The first `most` tokens in sequences of at most WINDOW. Raises InvalidValue for fewer than LEAST.
+
+    `lead`: what the model wants at the start of a text (Gemma is lost without), and `tokens` begins with; so does every
+    sequence.
+    """
     if len(tokens) < LEAST:
         raise InvalidValue(f"The text has {len(tokens)} tokens; at least {LEAST} are needed. Take a longer one.")
-    width = min(WINDOW, context)
-    parts = [tokens[at : min(at + width, most)] for at in range(0, min(len(tokens), most), width)]
-    return [part for part in parts if len(part) > 1]  # a single token tells nothing of the next
+    width = min(WINDOW, context) - len(lead)
+    body = tokens[len(lead) : most]
+    parts = [body[at : at + width] for at in range(0, len(body), width)]
+    return [[*lead, *part] for part in parts if len(lead) + len(part) > 1]  # one token tells nothing of the next
 
 
 class Listened:

@@ -231,6 +231,9 @@ def test_a_text_is_cut_in_sequences() -> None:
     assert [len(part) for part in text.windows([1] * 1300, 4096)] == [512, 512]
     assert [len(part) for part in text.windows([1] * 700, 4096)] == [512, 188]
     assert [len(part) for part in text.windows([1] * 201, 100)] == [100, 100], "one token tells nothing of the next"
+    led = text.windows([7, *[1] * 600], 4096, 590, lead=[7])
+    assert [(part[0], len(part)) for part in led] == [(7, 512), (7, 79)]
+    assert sum(part.count(1) for part in led) == 589
 
 
 @pytest.mark.parametrize(

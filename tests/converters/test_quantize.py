@@ -159,3 +159,13 @@ def test_the_ends_have_types_of_their_own(real_model: Path, tmp_path: Path) -> N
         with pytest.raises(InvalidValue, match=complaint):
             quantize.convert(real_model, tmp_path / kind, "q4_0", ends=quantize.Ends(embedding=kind))
         assert not (tmp_path / kind).exists()
+
+
+def test_every_chunk_begins_as_a_text_does(tmp_path: Path) -> None:
+    model = gguf.read(write(tmp_path / "small.gguf", Small("llama", feed_forward=128)))
+    tokens = [5, 6, 8] * 170  # two chunks after one leading token each
+    found = imatrix.compute(model, tokens, lead=[3])
+    plain = imatrix.compute(model, [3, *tokens[:255], 3, *tokens[255:]])
+    assert found.tokens == plain.tokens == 512
+    assert all((found.sums[name] == plain.sums[name]).all() for name in plain.sums)
+    assert (imatrix.compute(model, tokens).sums["blk.0.attn_q.weight"] != found.sums["blk.0.attn_q.weight"]).any()

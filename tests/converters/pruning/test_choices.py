@@ -115,3 +115,16 @@ def test_a_third_of_the_text_decides_nothing(checkpoint: Path) -> None:
     assert sum(map(len, windows.evaluation)) == 300
     with pytest.raises(InvalidValue, match="at least 64"):
         cut(tokenizer, "short", 900)
+
+
+def test_every_window_begins_as_a_text_does(checkpoint: Path) -> None:
+    tokenizer = files.read(checkpoint)[1]
+
+    def led(text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        found = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return {"input_ids": [7, *found] if add_special_tokens else found}
+
+    windows = cut(led, "abc" * 400, 900)
+    assert [len(part) for part in windows.calibration] == [256, 256, 91]
+    assert all(int(part[0]) == 7 for part in (*windows.calibration, *windows.evaluation))
+    assert sum(len(part) - 1 for part in (*windows.calibration, *windows.evaluation)) == 900
