@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..reporting import Line, Reporter
 from .outside import digests
 from .plan import Stage, keys, plan
 from .recipe import ForgeRecipe
-from .stages import base_of, result
+from .stages import MODELS, base_of, result
 
 DONE = "done.json"
 JOB = "job.json"
@@ -77,9 +78,7 @@ class Forging:
             if place.exists():
                 return Finished(stage, told["outcome"], place, told["seconds"], cached=True)
         places = {name: self.finished[name].place for name in stage.after if name in self.finished}
-        for name in ("distil",):
-            if name in self.finished:
-                places.setdefault(name, self.finished[name].place)
+        places |= {name: self.finished[name].place for name in MODELS if name in self.finished}
         places |= {"base": base, "here": self.origin.parent.resolve()}
         started = time.monotonic()
         with storage_errors(folder):
@@ -93,33 +92,39 @@ class Forging:
         return Finished(stage, outcome, result(stage.kind, folder, outcome), seconds, cached=False)
 
     def _process(self, stage: Stage, folder: Path, share: tuple[float, float]) -> dict[str, Any]:
+        with tempfile.TemporaryFile() as errors:  # no pipe: nobody reads it before the stage has ended
+            outcome, error, status = self._spoken(stage, folder, share, errors)
+            errors.seek(0)
+            words = errors.read().decode("utf-8", "replace").strip().splitlines()
+        if outcome is None:
+            raise CupolaError(f"{stage.name}: {error or (words or [f'its process ended with status {status}'])[-1]}")
+        return outcome
+
+    def _spoken(
+        self, stage: Stage, folder: Path, share: tuple[float, float], errors: IO[bytes]
+    ) -> tuple[dict[str, Any] | None, str, int]:
+        """The outcome or the error that a stage's process tells, and its status."""
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "scripts.forge", str(folder)],
             env=child_environment() | {"CUPOLA_HOME": str(self.settings.home)},
             cwd=self.origin.parent,  # paths in a recipe are from the recipe
             stdin=subprocess.PIPE,  # it ends when we do, however we end
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=errors,
             text=True,
             encoding="utf-8",
             errors="replace",
         )
         try:
             assert process.stdout is not None
-            assert process.stderr is not None
             outcome, error = self._follow(process.stdout, stage, share)
-            words = process.stderr.read()
-            status = process.wait()
+            return outcome, error, process.wait()
         finally:
             process.kill()
             process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
+            for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
-        if outcome is None:
-            last = words.strip().splitlines()[-1:] or [f"its process ended with status {status}"]
-            raise CupolaError(f"{stage.name}: {error or last[0]}")
-        return outcome
 
     def _follow(self, output: IO[str], stage: Stage, share: tuple[float, float]) -> tuple[dict[str, Any] | None, str]:
         """Report every line; the last one of ours has the outcome, or the error."""

@@ -28,14 +28,15 @@ def plan(recipe: ForgeRecipe) -> list[Stage]:
         found.append(Stage("teach", "teach", recipe.teach))
     taught = ("teach",) if recipe.teach is not None else ()
     found.append(Stage("data", "data", recipe.data, taught))
-    model = "base"
-    for kind in ("distil", "finetune"):
-        section = recipe.distil if kind == "distil" else recipe.finetune
+    model: tuple[str, ...] = ()  # where the last one was made; of the base, nowhere
+    if recipe.prune is not None:
+        found.append(Stage("prune", "prune", recipe.prune.model_dump(mode="json")))
+        model = ("prune",)
+    for kind, section in (("distil", recipe.distil), ("finetune", recipe.finetune)):
         if section is not None:
-            before = ("data",) if model == "base" else ("data", model)
-            found.append(Stage(kind, kind, section, before))
-            model = kind
-    found.append(Stage("merge", "merge", {}, (model,)))
+            found.append(Stage(kind, kind, section, ("data", *model)))
+            model = (kind,)
+    found.append(Stage("merge", "merge", {}, model))
     found.append(Stage("evaluate", "evaluate", recipe.evaluate, ("data", "merge")))
     for artifact in recipe.artifacts:
         order = {"to": artifact.to, "precision": artifact.precision, "imatrix": artifact.imatrix}

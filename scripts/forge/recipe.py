@@ -12,6 +12,25 @@ from ..finetuning.recipe import Part, checked, mapping, merged
 Section = dict[str, Any]
 
 
+class Pruning(Part):
+    """What the base loses before it learns: see docs/pruning.md. Distil it from the whole base afterwards."""
+
+    blocks: Annotated[int, Field(ge=1)] | None = None
+    """How many to keep."""
+    importance: Literal["angular", "perplexity"] = "angular"
+    grouping: Literal["contiguous", "single"] = "contiguous"
+    width: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the MLPs' channels to keep."""
+    tokens: Annotated[int, Field(ge=64)] = 1024
+    """Of the bundled text, to decide on."""
+
+    @model_validator(mode="after")
+    def _leaves_out(self) -> "Pruning":
+        if self.blocks is None and self.width is None:
+            raise ValueError("say what to keep: blocks, width, or both")
+        return self
+
+
 class Artifact(Part):
     """What the trained checkpoint is converted to, and what that may cost."""
 
@@ -53,6 +72,7 @@ class ForgeRecipe(Part):
     base: str
     teach: Section | None = None
     data: Section
+    prune: Pruning | None = None
     distil: Section | None = None
     finetune: Section | None = None
     evaluate: Section = Field(default_factory=dict)

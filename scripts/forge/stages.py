@@ -22,6 +22,7 @@ from ..reporting import Reporter
 
 MADE = "made"  # in the folder of a stage: its result
 ADAPTER = "adapter_config.json"
+MODELS = ("prune", "distil", "finetune")  # in the order in which they change the base
 
 
 class Job(BaseModel):
@@ -62,11 +63,21 @@ def _data(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Out
     return prepare(Order.model_validate(order), folder / MADE, reporter).model_dump(mode="json")
 
 
+def _prune(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Outcome:
+    """By the bundled text."""
+    from converters.pruning.prune import Plan, prune
+    from converters.quality import prose
+
+    shutil.rmtree(folder / MADE, ignore_errors=True)
+    made = prune(job.places["base"], folder / MADE, Plan(**job.order), prose(), "prose.txt", reporter.step)
+    return {"blocks": made.blocks, "channels": made.channels, "perplexity": made.perplexity, "dropped": made.dropped}
+
+
 def _finetune(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Outcome:
     from ..finetuning.recipe import Recipe
     from ..finetuning.train import train
 
-    told = Recipe.model_validate({**job.order, "base": str(_model(job)), "data": job.places["data"]})
+    told = Recipe.model_validate({**job.order, "base": str(_before(job, "finetune")), "data": job.places["data"]})
     return train(told, folder, settings, reporter).model_dump(mode="json")
 
 
@@ -74,7 +85,7 @@ def _distil(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> O
     from ..distillation.distil import distil
     from ..distillation.recipe import DistillRecipe
 
-    told = DistillRecipe.model_validate({**job.order, "base": str(_model(job)), "data": job.places["data"]})
+    told = DistillRecipe.model_validate({**job.order, "base": str(_before(job, "distil")), "data": job.places["data"]})
     return distil(told, folder, settings, reporter).model_dump(mode="json")
 
 
@@ -82,12 +93,12 @@ def _merge(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Ou
     """An adapter becomes a checkpoint; a checkpoint stays where it is."""
     from converters.merge import merge
 
-    trained = job.places.get("finetune") or job.places["distil"]
+    last = "finetune" if "finetune" in job.places else "distil"
+    trained = job.places[last]
     if not (trained / ADAPTER).is_file():
         return {"at": str(trained)}
-    base = job.places["distil"] if "distil" in job.places and "finetune" in job.places else job.places["base"]
     shutil.rmtree(folder / MADE, ignore_errors=True)
-    merge(base, trained, folder / MADE, lambda part, _: reporter.step(part, "Merging the adapter"))
+    merge(_before(job, last), trained, folder / MADE, lambda part, _: reporter.step(part, "Merging the adapter"))
     return {"at": str(folder / MADE)}
 
 
@@ -127,14 +138,16 @@ def _convert(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> 
     return {"at": str(files[0] if files else target)}
 
 
-def _model(job: Job) -> Path:
-    """What is trained: what the stage before made of the base, or the base."""
-    return job.places.get("distil", job.places["base"]) if job.kind == "finetune" else job.places["base"]
+def _before(job: Job, kind: str) -> Path:
+    """The checkpoint that a stage starts from: what the one before it made of the base, or the base."""
+    earlier = [name for name in MODELS[: MODELS.index(kind)] if name in job.places]
+    return job.places[earlier[-1] if earlier else "base"]
 
 
 KINDS: dict[str, Kind] = {
     "teach": _teach,
     "data": _data,
+    "prune": _prune,
     "distil": _distil,
     "finetune": _finetune,
     "merge": _merge,
@@ -150,7 +163,9 @@ def result(kind: str, folder: Path, outcome: Outcome) -> Path:
         return Path(outcome["at"])
     if kind in {"distil", "finetune"}:
         return Path(outcome["model"])
-    return folder / f"{MADE}.jsonl" if kind == "teach" else folder / MADE if kind == "data" else folder
+    if kind == "teach":
+        return folder / f"{MADE}.jsonl"
+    return folder / MADE if kind in {"data", "prune"} else folder
 
 
 def base_of(name: str, settings: Settings) -> Path:

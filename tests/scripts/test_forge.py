@@ -15,9 +15,11 @@ import yaml
 from scripts.forge.gate import judge
 from scripts.forge.plan import keys, plan
 from scripts.forge.recipe import ForgeRecipe, load
+from scripts.forge.stages import KINDS, Job, result
+from scripts.reporting import Reporter
 from server.errors import InvalidValue
 from server.models.registry import Registry
-from server.settings import child_environment
+from server.settings import child_environment, load_settings
 from tests.serving import running_server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
@@ -119,6 +121,27 @@ def test_a_stage_depends_on_what_is_before_it_and_nothing_else() -> None:
     changed = {name for name in before if other[name] != before[name]}
     assert changed == {"evaluate", "quality"}
     assert not {*keys(plan(recipe_of()), {"base": "2"}).values()} & {*before.values()}
+
+
+def test_a_pruned_base_is_what_learns() -> None:
+    told = recipe_of(prune={"blocks": 1}, distil={"teacher": "base"})
+    after = {stage.name: stage.after for stage in plan(told)}
+    assert after["prune"] == ()
+    assert after["distil"] == ("data", "prune")
+    assert after["finetune"] == ("data", "distil")
+    assert "base" not in after
+    alone = {stage.name: stage.after for stage in plan(recipe_of(prune={"width": 0.5}))}
+    assert alone["finetune"] == ("data", "prune")
+    with pytest.raises(ValueError, match="say what to keep"):
+        recipe_of(prune={})
+
+
+def test_pruning_is_a_stage(small: Path, tmp_path: Path) -> None:
+    job = Job(kind="prune", order=recipe_of(prune={"blocks": 1}).prune.model_dump(), places={"base": small})  # type: ignore[union-attr]
+    outcome = KINDS["prune"](job, tmp_path, load_settings(home=tmp_path), Reporter(None))
+    made = result("prune", tmp_path, outcome)
+    assert json.loads((made / "config.json").read_text())["num_hidden_layers"] == outcome["blocks"] == 1
+    assert (made / "cupola.json").is_file()
 
 
 def test_the_gate_says_why() -> None:
