@@ -9,6 +9,7 @@ that of `cupola quality`.
 import argparse
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,10 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from converters.serving import CUPOLA, offer, serving
 from server.models.lineage import read_record
 from server.settings import child_environment
 
-CUPOLA = (sys.executable, "-P", "-m", "server")
 QUESTION = "Name the capital of France."
 NEAR_TIE = "What is the capital of France?"  # the float model itself wavers between English and French here
 SYSTEM = "You are a helpful assistant."  # without one SmolLM2's template puts in another, under which Q4_1 wavers
@@ -55,33 +56,27 @@ def _convert(source: str, target: Path, to: str, *options: str) -> Path:
 
 
 @contextmanager
-def serving(home: Path, artifacts: dict[str, Path]) -> Iterator[httpx.Client]:
-    """A server with every artifact as a model of its label."""
-    environment = child_environment() | {"CUPOLA_HOME": str(home), "CUPOLA_MAX_MODELS": "1"}
-    for label, path in artifacts.items():
-        for command in (["add", str(path), "--name", label], ["pull", served(label, path)]):
-            subprocess.run([*CUPOLA, *command], env=environment, check=True, stdout=subprocess.DEVNULL)
-    command = [*CUPOLA, "serve", "--port", "0"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url = next(word for word in process.stdout.readline().split() if word.startswith("http://"))
-        with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait(30)
+def serving_all(folder: Path, artifacts: dict[str, Path]) -> Iterator[tuple[httpx.Client, dict[str, str]]]:
+    """A server with every artifact as a model of its label, and what each is called there.
+
+    Its home, into which they are copied, is in `folder`, and gone afterwards.
+    """
+    with tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home:
+        models = {
+            label: offer(Path(home), label, str(path), "llama" if path.is_file() else "onnx", label)
+            for label, path in artifacts.items()
+        }
+        with (
+            serving("The server", Path(home), max_models="1") as server,
+            httpx.Client(base_url=server.url, timeout=120, trust_env=False) as client,
+        ):
+            yield client, models
 
 
-def served(label: str, path: Path) -> str:
-    """The artifact itself, and not what a pull would make of it for this device."""
-    return f"{label}@{'llama' if path.is_file() else 'onnx'}"
-
-
-def ask(client: httpx.Client, label: str, question: str) -> str:
+def ask(client: httpx.Client, model: str, question: str) -> str:
     """What the artifact answers, greedily."""
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
-    body = {"model": label, "messages": messages, "temperature": 0, "max_tokens": 24}
+    body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 24}
     response = client.post("/v1/chat/completions", json=body).raise_for_status()
     answer: str = response.json()["choices"][0]["message"]["content"]
     return answer
@@ -99,9 +94,9 @@ def main() -> None:
         "ARTIFACT", "TENSORS", QUESTION, NEAR_TIE, title=f"{len(made)} artifacts in {time.monotonic() - started:.0f} s"
     )
     right = True
-    with serving(arguments.folder / "home", made) as client:
+    with serving_all(arguments.folder, made) as (client, models):
         for label, path in made.items():
-            answer, wavering = (ask(client, served(label, path), question) for question in (QUESTION, NEAR_TIE))
+            answer, wavering = (ask(client, models[label], question) for question in (QUESTION, NEAR_TIE))
             record = read_record(path.parent if path.is_file() else path)
             mix = record.tensor_types if record else {}
             table.add_row(label, ", ".join(f"{count} {kind}" for kind, count in mix.items()), answer, wavering)

@@ -13,9 +13,9 @@ from server.child.platform import describe_exit
 from server.errors import CupolaError, InvalidValue
 from server.settings import child_environment
 
+from ..serving import serving_artifact
 from .figures import Failed, Report, TaskScore
 from .orders import Refused, Subject
-from .serving import serving
 
 EXTRA = "Tasks need lm-evaluation-harness. Install it with: pip install 'cupola[eval]'"
 CONTEXT = 4096  # tokens; what a server of ours gives a sequence by default
@@ -130,11 +130,10 @@ def with_tasks(report: Report, subjects: list[Subject], names: str, folder: Path
     rows, failed = [], list(report.failed)
     for row in report.rows:
         subject = next(each for each in subjects if each.label == row.artifact)
-        loaded = msgspec.structs.replace(subject, engines=(row.engine,))
         found: list[Score] = []
         try:
-            with serving(loaded) as (url, model):
-                found = scores(TaskOrder(url, model, names.split(","), str(folder), limit))
+            with serving_artifact(subject.label, subject.path, row.engine) as (server, model):
+                found = scores(TaskOrder(server.api, model, names.split(","), str(folder), limit))
         except CupolaError as error:
             failed.append(Failed(artifact=row.artifact, reason=f"its tasks: {error.message}"))
         told = tuple(TaskScore(**msgspec.structs.asdict(each)) for each in found)

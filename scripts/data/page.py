@@ -1,10 +1,8 @@
-"""The card as one page of HTML: it opens without network and runs no script."""
+"""The card as one page of HTML."""
 
 from collections.abc import Iterable, Sequence
-from html import escape
-from string import Template
 
-from converters.report.page import STYLE
+from converters import page
 
 from .card import Card, Lengths
 
@@ -12,25 +10,6 @@ WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 48
 MOST_LABELS = 40  # rows of a table; card.json has all
 TITLES = {"whole": "Length of an example", "answer": "Length of the answer"}
-
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Data card</title>
-<style>$style</style>
-</head>
-<body>
-<h1>Data card</h1>
-<p>$summary</p>
-<div class="plots">$plots</div>
-$tables
-<ul>$notes</ul>
-</body>
-</html>
-""")
 
 
 def render(card: Card) -> str:
@@ -54,14 +33,12 @@ def render(card: Card) -> str:
         table("Parameters", ["NAME", "VALUE"], ([name, str(value)] for name, value in card.parameters.items())),
         table("Versions", ["NAME", "VERSION"], ([name, value] for name, value in card.versions.items())),
     ]
-    return PAGE.substitute(
-        style=STYLE,
-        summary=escape(f"{sum(card.examples.values()):,} examples of {card.lines:,} lines. Seed {card.seed}."),
-        plots="".join(
-            f"<figure><h2>{TITLES[name]}</h2>{histogram(found)}</figure>" for name, found in card.lengths.items()
-        ),
-        tables="".join(parts),
-        notes="".join(f"<li>{escape(note)}</li>" for note in notes(card)),
+    return page.framed(
+        "Data card",
+        page.paragraph(f"{sum(card.examples.values()):,} examples of {card.lines:,} lines. Seed {card.seed}."),
+        page.plots((TITLES[name], histogram(found)) for name, found in card.lengths.items()),
+        "".join(parts),
+        page.notes(notes(card)),
     )
 
 
@@ -97,14 +74,8 @@ def notes(card: Card) -> list[str]:
 
 def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Nothing where there are no rows."""
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    if not body:
-        return ""
-    return (
-        f'<div class="scroll"><h2>{escape(title)}</h2><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    shown = list(rows)
+    return page.table(headings, shown, title) if shown else ""
 
 
 def histogram(found: Lengths) -> str:

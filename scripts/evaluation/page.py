@@ -1,34 +1,15 @@
-"""The evaluation as one page of HTML: it opens without network, and runs no script."""
+"""The evaluation as one page of HTML."""
 
 from html import escape
-from string import Template
 
-from converters.report.page import STYLE, shortened
+from converters import page
+from converters.report.page import shortened
 from converters.report.plot import Point, scatter
 
 from .case_study import COSTS, TIMES, TITLES, rows
 from .found import Evaluation, Target
 
-SERIES = 4  # colours of STYLE
 OUR_STYLE = "td:nth-child(n+2) { font-size: .9rem; } th { white-space: normal; overflow-wrap: anywhere; }"
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Evaluation</title>
-<style>$style</style>
-</head>
-<body>
-<h1>Evaluation</h1>
-<p>$summary</p>
-$tables
-<div class="plots">$plots</div>
-<ul>$notes</ul>
-</body>
-</html>
-""")
 
 
 def render(evaluation: Evaluation) -> str:
@@ -49,15 +30,16 @@ def render(evaluation: Evaluation) -> str:
     ]
     heads = ["Target", "Measure", f"Difference from {first}", "95 % interval", "p", "Test"]
     tables = [case, _table("Differences", heads, tests) if tests else "", *map(_classes, evaluation.targets)]
-    return PAGE.substitute(
-        style=STYLE + OUR_STYLE,
-        summary=escape(
+    return page.framed(
+        "Evaluation",
+        page.paragraph(
             f"{evaluation.examples} examples of {evaluation.data}; {evaluation.seconds:.0f} s. In brackets: bootstrap"
             f" 95 % intervals. Percentages behind a colon are shares of what {first} has."
         ),
-        tables="".join(tables),
-        plots="".join(_plots(evaluation)),
-        notes="".join(f"<li>{escape(note)}</li>" for note in notes(evaluation)),
+        "".join(tables),
+        page.plots(_plots(evaluation)),
+        page.notes(notes(evaluation)),
+        style=OUR_STYLE,
     )
 
 
@@ -83,13 +65,10 @@ def _classes(target: Target) -> str:
 
 
 def _table(title: str, heads: list[str], lines: list[list[str]]) -> str:
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
-    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    return f"<h2>{escape(title)}</h2>{table}"
+    return f"<h2>{escape(title)}</h2>{page.table(heads, lines)}"
 
 
-def _plots(evaluation: Evaluation) -> list[str]:
+def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:
     """The first quality's misses against time and size, of the targets that have both."""
     skipped = {*COSTS, *TIMES, "perplexity"}
     quality = next((name for name in evaluation.targets[0].metrics if name not in skipped), None)
@@ -100,12 +79,12 @@ def _plots(evaluation: Evaluation) -> list[str]:
     for number, (target, label) in enumerate(zip(evaluation.targets, labels, strict=True)):
         if quality not in target.metrics:
             continue
-        misses, colour = 1 - target.metrics[quality].value, number % SERIES
+        misses, colour = 1 - target.metrics[quality].value, number % page.SERIES
         latency = target.metrics.get("latency_seconds")
         if latency is not None and latency.value > 0:
             times.append(Point(latency.value, misses, label, colour, f"{target.target}: {misses:.1%} missed"))
         if target.size_bytes:
             sizes.append(Point(target.size_bytes / 1e6, misses, label, colour, f"{target.target}: {misses:.1%} missed"))
     said = f"Share missed: {TITLES[quality].lower()}"
-    plots = [("Time against quality", times, "Seconds an answer"), ("Size against quality", sizes, "Size, MB")]
-    return [f"<figure><h2>{title}</h2>{scatter(points, x, said)}</figure>" for title, points, x in plots if points]
+    shown = [("Time against quality", times, "Seconds an answer"), ("Size against quality", sizes, "Size, MB")]
+    return [(title, scatter(points, x, said)) for title, points, x in shown if points]

@@ -76,16 +76,7 @@ class Served:
             text, finish = str(choice["message"]["content"] or ""), choice.get("finish_reason")
         except (ValueError, LookupError, TypeError, AttributeError):
             raise CupolaError(f"{self._url} answered with something that is no chat completion.") from None
-        loss, tokens = self._loss(asked)
-        return Answer(
-            asked.key,
-            asked.example.id,
-            prompt_hash(asked.example),
-            text,
-            cut=finish == "length",
-            loss=loss,
-            loss_tokens=tokens,
-        )
+        return self._answer(asked, text, finish)
 
     def _timed(self, asked: Asked) -> Answer:
         body = self._body(_turns(asked.example)) | {"stream": True, "stream_options": {"include_usage": True}}
@@ -110,20 +101,14 @@ class Served:
             except (ValueError, LookupError, TypeError, AttributeError):
                 raise CupolaError(f"{self._url} streamed something that is no chat completion.") from None
             seconds = time.perf_counter() - began
-            loss, count = self._loss(asked)
-            return Answer(
-                asked.key,
-                asked.example.id,
-                prompt_hash(asked.example),
-                text,
-                cut=finish == "length",
-                tokens=tokens,
-                seconds=seconds,
-                first_seconds=first,
-                loss=loss,
-                loss_tokens=count,
-            )
+            return self._answer(asked, text, finish, tokens=tokens, seconds=seconds, first_seconds=first)
         raise AssertionError("the last attempt raises")
+
+    def _answer(self, asked: Asked, text: str, finish: str | None, **timing: Any) -> Answer:
+        """With the loss of the answer wanted, which is asked for here."""
+        loss, count = self._loss(asked)
+        key = asked.key, asked.example.id, prompt_hash(asked.example)
+        return Answer(*key, text, cut=finish == "length", loss=loss, loss_tokens=count, **timing)
 
     def _loss(self, asked: Asked) -> tuple[float | None, int]:
         """Of the answer wanted, in nats and tokens, where the server shows prompts and scores them."""

@@ -1,5 +1,6 @@
 """What a training says while it runs, and what it writes down: a line of JSON a step, TensorBoard, a warning."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,27 @@ def read_log(path: Path) -> list[Entry]:
     return entries
 
 
-class Log(TrainerCallback):
+class Watching(TrainerCallback, ABC):
+    """Is handed what the trainer logs, but for its summary at the end."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """In our words."""
+        entry = _entry(state, logs or {})
+        if entry is not None:
+            self.on_entry(entry, state)
+
+    @abstractmethod
+    def on_entry(self, entry: Entry, state: TrainerState) -> None: ...
+
+
+class Log(Watching):
     """Appends to log.jsonl. A run that goes on from a checkpoint forgets what was written after it."""
 
     def __init__(self, path: Path) -> None:
@@ -46,22 +67,13 @@ class Log(TrainerCallback):
         kept = [entry for entry in read_log(self._path) if entry.step <= state.global_step]
         self._path.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in kept))
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_entry(self, entry: Entry, state: TrainerState) -> None:
         """One line."""
-        entry = _entry(state, logs or {})
-        if entry is not None:
-            with self._path.open("ab") as file:
-                file.write(msgspec.json.encode(entry) + b"\n")
+        with self._path.open("ab") as file:
+            file.write(msgspec.json.encode(entry) + b"\n")
 
 
-class Board(TrainerCallback):
+class Board(Watching):
     """Writes TensorBoard's event files."""
 
     def __init__(self, folder: Path) -> None:
@@ -72,17 +84,9 @@ class Board(TrainerCallback):
         """What was written after the step it begins at is hidden by TensorBoard itself."""
         self._writer = SummaryWriter(str(self._folder), purge_step=state.global_step + 1)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_entry(self, entry: Entry, state: TrainerState) -> None:
         """The figures of log.jsonl."""
-        entry = _entry(state, logs or {})
-        if entry is None or self._writer is None:
+        if self._writer is None:
             return
         for name in ("loss", "learning_rate", "gradient", "validation"):
             value = getattr(entry, name)
@@ -95,7 +99,7 @@ class Board(TrainerCallback):
             self._writer.close()
 
 
-class Progress(TrainerCallback):
+class Progress(Watching):
     """Tells the reporter; warns where the validation loss rises while the training loss falls."""
 
     def __init__(self, reporter: Reporter) -> None:
@@ -104,18 +108,8 @@ class Progress(TrainerCallback):
         self._worse = 0
         self._validation: dict[str, float] = {}
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_entry(self, entry: Entry, state: TrainerState) -> None:
         """The bar, and its figures."""
-        entry = _entry(state, logs or {})
-        if entry is None:
-            return
         if entry.validation is not None:
             self._validation = {"validation": entry.validation}
             self._watch(entry)

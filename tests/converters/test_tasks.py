@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from converters.report.orders import Subject
-from converters.report.serving import serving
 from converters.report.tasks import TaskOrder, scores
+from converters.serving import serving_artifact
 from server.errors import CupolaError, InvalidValue
 
 URL = "http://127.0.0.1:9/v1"  # nobody listens; none of these gets that far
@@ -46,10 +45,9 @@ def test_a_task_is_asked_of_the_very_artifact_through_a_server(real_model: Path,
     items = [{"country": country, "choices": choices, "answer": answer} for country, choices, answer in CAPITALS]
     (tmp_path / "capitals.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in items))
     (tmp_path / "capitals.yaml").write_text(TASK)
-    subject = Subject("smollm2", str(real_model), ("llama",), "cpu", real_model.stat().st_size)
-    with serving(subject) as (url, model):
+    with serving_artifact("smollm2", str(real_model), "llama") as (server, model):
         assert model == "measured@llama"
-        found = scores(TaskOrder(url, model, ["capitals"], str(tmp_path)))
+        found = scores(TaskOrder(server.api, model, ["capitals"], str(tmp_path)))
     [accuracy] = [score for score in found if score.metric.startswith("acc")]
     assert (accuracy.task, accuracy.value, accuracy.count) == ("capitals", 1.0, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["capitals.jsonl", "capitals.yaml"]
