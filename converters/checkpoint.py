@@ -6,7 +6,7 @@ Weights in pickles are refused by their first bytes, whatever they are called, a
 import json
 import shutil
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ COMPANIONS = (
 )
 ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's
 LARGEST_JSON = 64 << 20  # bytes; tokenizers of large vocabularies come near
+# Rows by words, as transformers calls the matrix in decoders, alone or beside an encoder of images.
+_EMBEDDINGS = tuple(
+    f"{prefix}embed_tokens.weight" for prefix in ("model.", "language_model.model.", "model.language_model.")
+)
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _ZIP = b"PK\x03\x04"  # what torch.save writes since 1.6: a zip with a pickle in it
 _PICKLE = b"\x80"  # the first byte of a pickle of protocol 2 and up
@@ -58,6 +62,7 @@ class Checkpoint:
                 raise InvalidValue(f"{folder.name} has {min(twice)} in two files.")
             where |= dict.fromkeys(file.entries, file)
         shapes = {name: tuple(file.entries[name].shape) for name, file in where.items()}
+        refuse_rows(folder, config, shapes)
         return cls(folder, config, files, shapes, where)
 
     @property
@@ -67,8 +72,8 @@ class Checkpoint:
     @property
     def architecture(self) -> str:
         """The class that transformers would load, as config.json names it."""
-        names = self.config.get("architectures")
-        return str(names[0]) if isinstance(names, list) and names else ""
+        names: list[str] = self.config.get("architectures") or [""]
+        return names[0]
 
     def kind(self, name: str) -> str:
         """How a tensor is stored: F32, F16 or BF16."""
@@ -100,9 +105,46 @@ def checked_config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     if "auto_map" in config:
         raise InvalidValue(f"{folder.name} brings Python code of its own (auto_map), which is never run.")
+    classes = config.get("architectures") or []
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise InvalidValue(f"{folder / CONFIG}: architectures is no list of names.")
     if (folder / INDEX).is_file():
         _weight_files(folder)  # libraries follow the names in an index, wherever those lead
     return config
+
+
+def check_weights(folder: Path, config: dict[str, Any]) -> None:
+    """For a folder that a library reads: its safetensors as `Checkpoint.open` checks them, quantised ones too.
+
+    Raises InvalidValue.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        shapes |= {name: tuple(entry.shape) for name, entry in safetensors_file.read(path).entries.items()}
+    refuse_rows(folder, config, shapes)
+
+
+def refuse_rows(folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raises InvalidValue where `vocab_size` is not how many rows the embedding has: libraries make what it says."""
+    text = config.get("text_config")
+    stated = (text if isinstance(text, dict) else config).get("vocab_size", config.get("vocab_size"))
+    shape = next((shapes[name] for name in _EMBEDDINGS if name in shapes), None)
+    if stated is not None and shape is not None and shape[:1] != (stated,):
+        raise InvalidValue(
+            f"{folder.name}: vocab_size in config.json is {str(stated)[:40]}, and the embedding is {list(shape)};"
+            " one of them is another model's."
+        )
+
+
+def finite(value: object) -> float | None:
+    """A number of a JSON file; None for what is none, or too large to be one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if isfinite(number) else None
 
 
 def refuse_strangers(folder: Path) -> None:
@@ -163,7 +205,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise InvalidValue(f"{path} is no file.")
         if path.stat().st_size > LARGEST_JSON:
             raise InvalidValue(f"{path} has more than {LARGEST_JSON >> 20} MB.")
-        found = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes(), parse_int=_integer)
     except FileNotFoundError:
         raise InvalidValue(f"{path.parent} has no {path.name}.") from None
     except OSError as error:
@@ -173,6 +215,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidValue(f"{path} is no JSON object.")
     return found
+
+
+def _integer(digits: str) -> int:
+    """Raises ValueError for what no float holds: whatever computes with it would end in an error of its own."""
+    number = int(digits)
+    if finite(number) is None:
+        raise ValueError(f"{digits[:20]}... is no number of the usual size")
+    return number
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from server.models.encoder_folder import GRAPH, small_files
 
 from . import encoder_config, manifest, safetensors_file, tensor_types
 from .appearing import appearing
-from .checkpoint import copy_own
+from .checkpoint import copy_own, refuse_strangers
 from .encoder_graph import EncoderGraph
 from .weights import WeightFile
 
@@ -39,6 +39,7 @@ def convert(source: Path, folder: Path, report: Report = lambda *_: None) -> Out
     """
     if not (source / WEIGHTS).is_file():
         raise InvalidValue(f"{source} has no {WEIGHTS}; weights of other kinds are not read.")
+    refuse_strangers(source)
     config = encoder_config.read(source / "config.json")
     tensors = safetensors_file.read(source / WEIGHTS)
     copied = small_files(source)

@@ -14,8 +14,10 @@ from server.errors import InvalidValue
 
 from .architectures.gemma3 import LARGEST, PATTERN
 from .blocks import Floats
+from .checkpoint import finite
 from .hyperparameters import Hyperparameters
 
+_LARGEST_FACTOR = 1e30
 # Kinds of rotary positions by architecture, beside "default". Llama 3's stretch is a tensor and not a key.
 _ROPES = {"llama": {"linear", "llama3"}, "phi3": {"longrope", "su"}}
 
@@ -98,9 +100,10 @@ def _window(model: Hyperparameters) -> int:
 
 
 def _factors(stated: Any, count: int) -> Floats:
-    if not isinstance(stated, list) or len(stated) != count or not all(isinstance(x, int | float) for x in stated):
-        raise InvalidValue(f"The factors of the rotary positions in config.json are not {count} numbers.")
-    return np.array(stated, np.float32)
+    numbers = [finite(each) for each in stated] if isinstance(stated, list) else []
+    if len(numbers) != count or not all(number is not None and 0 < number < _LARGEST_FACTOR for number in numbers):
+        raise InvalidValue(f"The factors of the rotary positions in config.json are not {count} numbers above 0.")
+    return np.array(numbers, np.float32)
 
 
 def _llama3(model: Hyperparameters) -> Floats:

@@ -60,7 +60,7 @@ def _of_json(folder: Path, size: int) -> Tokens:
         raise InvalidValue(
             f"{folder.name} has a tokenizer that is no BPE; llama.cpp reads those of these models alone."
         )
-    refuse_growth(content.get("normalizer"), folder)
+    refuse_growth(content, folder)
     with readable(f"{folder / 'tokenizer.json'} is no tokenizer"):
         return _of_tokenizer(folder, content, Tokenizer.from_str(json.dumps(content)), size)
 

@@ -18,7 +18,7 @@ from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 from server.errors import InvalidValue
 from server.models import gguf as reader
 
-from . import gguf_parameters, gguf_special_tokens, gguf_tensors, gguf_vocabulary, hyperparameters, manifest
+from . import gguf_parameters, gguf_special_tokens, gguf_tensors, gguf_vocabulary, hyperparameters, manifest, model_card
 from .appearing import appearing
 from .architectures import describe
 from .checkpoint import Checkpoint, read_json
@@ -34,7 +34,6 @@ PRECISIONS = {
     "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
-LARGEST_CARD = 1 << 20  # bytes of a README.md that is read for its front matter
 Report = Callable[[float, str], None]
 
 
@@ -89,7 +88,7 @@ def _header(
         gguf_parameters.add(writer, model, file_type)
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         _add_tokenizer(writer, checkpoint, model, tokens)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"[:200]
         raise InvalidValue(f"{checkpoint.folder.name} has files with values of the wrong kind ({reason}).") from None
     return writer
@@ -108,7 +107,7 @@ def _write(
         writer.write_header_to_file(path)
         try:
             writer.write_kv_data_to_file()
-        except (AttributeError, TypeError, ValueError, struct.error) as error:
+        except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError, struct.error) as error:
             raise InvalidValue(f"{checkpoint.folder.name} has a value that GGUF cannot hold: {error}.") from None
         writer.write_ti_data_to_file()
         whole, done = sum(each.size for each in planned), 0
@@ -125,9 +124,7 @@ def _write(
 def _add_description(writer: GGUFWriter, checkpoint: Checkpoint) -> None:
     """Name, licence, languages and the recommended sampling, from the model card and generation_config.json."""
     folder = checkpoint.folder
-    card = folder / "README.md"
-    if card.is_file() and card.stat().st_size > LARGEST_CARD:
-        raise InvalidValue(f"{card} has more than {LARGEST_CARD >> 20} MB.")
+    model_card.check(folder)
     generation = folder / "generation_config.json"
     settings: dict[str, Any] = read_json(generation) if generation.is_file() else {}
     parameters, shared, expert, experts = writer.get_total_parameter_count()

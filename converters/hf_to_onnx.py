@@ -23,7 +23,7 @@ from server.models.files import FULL
 from . import manifest, tensor_types
 from .appearing import appearing, require_growth
 from .builder_memory import spilling
-from .checkpoint import WEIGHTS, checked_config, copy_own
+from .checkpoint import WEIGHTS, check_weights, checked_config, copy_own
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 Algorithm = Literal["rtn", "k_quant", "k_quant_mixed", "k_quant_last", "rtn_last"]
@@ -35,6 +35,7 @@ MOST_WORDS = 400  # of the builder, in an error
 TEMPLATE = "chat_template.jinja"
 # What the builder and the libraries below it raise where a model or an option is not for them.
 FAILURES = (
+    ArithmeticError,
     AssertionError,
     AttributeError,
     ImportError,
@@ -116,6 +117,7 @@ def convert(source: Path, folder: Path, options: Options = Options()) -> Outcome
     config = checked_config(source)
     if not (source / WEIGHTS).is_file() and not any(source.glob("*.safetensors")):
         raise InvalidValue(f"{source} has no {WEIGHTS}; weights of other kinds are not read.")
+    check_weights(source, config)
     libraries = ("onnxruntime-genai", "onnxruntime", "torch", "transformers")
     work = manifest.Work("hf-to-onnx", asdict(options), libraries=libraries)
     work.read(source)

@@ -1,12 +1,11 @@
 """The sizes in a checkpoint's config.json, checked, with the defaults that transformers gives what is not there."""
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from server.errors import InvalidValue
 
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, finite
 
 ARCHITECTURES = {  # classes of transformers, and what llama.cpp calls them
     "LlamaForCausalLM": "llama",
@@ -19,6 +18,15 @@ ARCHITECTURES = {  # classes of transformers, and what llama.cpp calls them
 _HEAD_SIZES = {"qwen3": 128, "gemma3": 256}  # where config.json names none
 _BASES = {"gemma3": 1_000_000.0}
 _LARGEST = 1 << 24
+_SMALLEST_DIVISOR, _LARGEST_DIVISOR = 1e-6, 1e15
+_DIVISORS = (
+    "factor",
+    "attention_factor",
+    "partial_rotary_factor",
+    "original_max_position_embeddings",
+    "low_freq_factor",
+    "high_freq_factor",
+)
 Rope = dict[str, Any]
 
 
@@ -102,9 +110,20 @@ class _Config:
         return self.checked(key, default if value is None else value)
 
     def checked(self, key: str, value: object) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value) or value < 0:
+        number = finite(value)
+        if number is None or number < 0:
             raise InvalidValue(f"{self.name}: {key} in config.json is {str(value)[:60]}, not a number.")
-        return float(value)
+        return number
+
+    def positive(self, key: str, value: object) -> float:
+        """Of the rotary positions: what is divided by, or whose logarithm is taken."""
+        number = self.checked(key, value)
+        if not _SMALLEST_DIVISOR <= number <= _LARGEST_DIVISOR:
+            raise InvalidValue(
+                f"{self.name}: {key} in config.json is {str(value)[:60]}; usual are {_SMALLEST_DIVISOR:g} to"
+                f" {_LARGEST_DIVISOR:g}."
+            )
+        return number
 
 
 def _head_size(found: _Config, architecture: str, quotient: int) -> int | None:
@@ -132,11 +151,13 @@ def _rope(found: _Config, architecture: str) -> tuple[Rope, float | None]:
     rope = {key: value for key, value in stated.items() if value is not None}
     rope.setdefault("rope_type", rope.get("type", "default"))
     base = rope.get("rope_theta", config.get("rope_theta"))
-    rope["rope_theta"] = found.checked("rope_theta", _BASES.get(architecture, 10_000.0) if base is None else base)
+    rope["rope_theta"] = found.positive("rope_theta", _BASES.get(architecture, 10_000.0) if base is None else base)
     for key in ("partial_rotary_factor", "original_max_position_embeddings"):
         if config.get(key) is not None:
             rope.setdefault(key, config[key])
-    for key in ("factor", "attention_factor", "partial_rotary_factor", "original_max_position_embeddings"):
+    for key in _DIVISORS:
         if key in rope:
-            found.checked(key, rope[key])
-    return rope, None if near is None else found.checked("rope_theta", near)
+            rope[key] = found.positive(key, rope[key])
+    if rope.get("low_freq_factor", 1.0) >= rope.get("high_freq_factor", 4.0):
+        raise InvalidValue(f"{found.name}: low_freq_factor in config.json is not less than high_freq_factor.")
+    return rope, None if near is None else found.positive("rope_theta", near)

@@ -1,6 +1,5 @@
 """Writing the record of an artifact (`server.models.lineage`): last, once its files are as they will stay."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -26,8 +25,7 @@ from server.models.lineage import (
 )
 from server.models.quality import Quality
 
-_LICENCE = re.compile(r"^license: *[\"']?([\w.+-]+)", re.MULTILINE)  # in the front matter of the hub's model cards
-_CARD = 10_000  # characters of it that are looked at
+from . import model_card
 
 
 @dataclass
@@ -103,6 +101,8 @@ def _read(source: Path) -> tuple[StoredFile, ...]:
     """The files of a source that a converter reads. Repositories keep other formats in folders beside: not those."""
     if source.is_file():
         return recorded(source)
+    if not source.is_dir():
+        raise InvalidValue(f"{source} is neither a file nor a folder, and is not read.")
     paths = sorted(path for path in source.iterdir() if path.is_file() and path.name != RECORD)
     return tuple(recorded_as(path, path.name) for path in paths if not path.name.startswith("."))
 
@@ -118,11 +118,9 @@ def _stated(source: Path) -> tuple[str, str]:
     if source.suffix == ".gguf":
         stated = gguf.read(source).metadata
         name, licence = stated.get("general.name"), stated.get("general.license")
-        return str(name or source.stem), str(licence or "unknown")
-    card = source / "README.md"
-    head = card.read_text(encoding="utf-8", errors="replace")[:_CARD] if card.is_file() else ""
-    found = _LICENCE.search(head) if head.startswith("---") else None
-    return source.resolve().name, found[1] if found else "unknown"
+        name = name if isinstance(name, str) and name else source.stem
+        return name, licence if isinstance(licence, str) and licence else "unknown"
+    return source.resolve().name, model_card.licence(source)
 
 
 def _versions(distributions: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ from server.models import genai_config, recipe
 from . import manifest, tensor_types
 from .appearing import appearing, require_growth
 from .builder_memory import spilling
-from .checkpoint import checked_config
+from .checkpoint import check_weights, checked_config
 from .hf_to_onnx import FAILURES, MOST_WORDS, Outcome, model_builder, quiet
 
 LIBRARIES = ("olive-ai", "onnxruntime-genai", "onnxruntime", "torch", "transformers")
@@ -38,8 +38,8 @@ def convert(path: Path, folder: Path, model: Path | None = None, *, allow_script
     source = (model or Path(recipe.model_path(workflow) or "")).resolve()
     if not (recipe.model_path(workflow) or model) or not source.exists():
         raise InvalidValue(f"The model of the recipe, {recipe.model_path(workflow)}, is not here; name a folder.")
-    if not allow_scripts and source.is_dir() and not any(source.glob("*.onnx")):
-        checked_config(source)
+    if not allow_scripts and source.is_dir() and recipe.is_checkpoint(workflow):
+        check_weights(source, checked_config(source))
     parameters = {"recipe": path.name, "passes": ", ".join(recipe.passes(workflow))}
     work = manifest.Work("olive", dict(parameters), libraries=LIBRARIES)
     work.read(source)

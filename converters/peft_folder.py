@@ -6,22 +6,27 @@ are says the file; the patterns of the configuration (target modules, ranks) hav
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from server.errors import InvalidValue
 
 from . import safetensors_file
-from .checkpoint import is_pickle, read_json
+from .checkpoint import finite, is_pickle, read_json, refuse_strangers
 from .safetensors_file import Floats, Safetensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 LONGEST_PATTERN = 300  # characters of a regular expression in `alpha_pattern`
+MOST_PATTERNS = 4096
+LONGEST_NAME = 512  # characters of a tensor's name
+Matches = Callable[[str], bool]
 _MATRIX = re.compile(r"(?P<module>.+)\.lora_(?P<kind>[AB])(?:\.default)?\.weight")
 # What the configuration may say that is more than B A, each with what it is called.
 _MORE = {
@@ -82,7 +87,7 @@ def read(folder: Path) -> Lora:
         a, b = matrices["A"], matrices["B"]
         if a.ndim != 2 or b.ndim != 2 or len(a) != b.shape[1] or not len(a):
             raise InvalidValue(f"{path}: the matrices of {module[:80]} do not fit each other.")
-        own = next((value for pattern, value in alphas if pattern.fullmatch(module)), alpha)
+        own = next((value for matches, value in alphas if matches(module)), alpha)
         pairs[module] = Pair(a, b, own / (sqrt(len(a)) if config.get("use_rslora") else len(a)))
     if not pairs:
         raise InvalidValue(f"{path} has no matrices of LoRA.")
@@ -92,6 +97,7 @@ def read(folder: Path) -> Lora:
 def _config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InvalidValue(f"{folder} is no folder.")
+    refuse_strangers(folder)
     config = read_json(folder / CONFIG)
     if config.get("peft_type") != "LORA":
         raise InvalidValue(f"{folder.name} is of the kind {str(config.get('peft_type'))[:40]}; only LORA is supported.")
@@ -115,7 +121,7 @@ def _modules(file: Safetensors) -> dict[str, dict[str, Floats]]:
     """A and B of each module. Raises InvalidValue for a tensor that is neither, or not finite."""
     found: dict[str, dict[str, Floats]] = {}
     for name, entry in file.entries.items():
-        place = _MATRIX.fullmatch(name.removeprefix(PREFIX))
+        place = _MATRIX.fullmatch(name.removeprefix(PREFIX)) if len(name) <= LONGEST_NAME else None
         if place is None:
             raise InvalidValue(
                 f"{file.path} has {name[:100]}, which is no matrix of LoRA; merge it into its base with PEFT instead."
@@ -127,25 +133,35 @@ def _modules(file: Safetensors) -> dict[str, dict[str, Floats]]:
     return found
 
 
-def _alphas(config: dict[str, Any], folder: Path) -> list[tuple[re.Pattern[str], float]]:
+def _alphas(config: dict[str, Any], folder: Path) -> list[tuple[Matches, float]]:
     """Alphas of certain modules, by what PEFT matches their names with: the end, or a regular expression."""
     stated = config.get("alpha_pattern") or {}
     if not isinstance(stated, dict):
         raise InvalidValue(f"{folder / CONFIG}: alpha_pattern is no object.")
+    if len(stated) > MOST_PATTERNS:
+        raise InvalidValue(f"{folder / CONFIG}: alpha_pattern has more than {MOST_PATTERNS} patterns.")
     return [(_pattern(key, folder), _number(stated, key, folder)) for key in stated]
 
 
-def _pattern(key: str, folder: Path) -> re.Pattern[str]:
+def _pattern(key: str, folder: Path) -> Matches:
+    """By an automaton, in time that grows with the name alone: Python's `re` goes back, for hours if a stranger's
+    pattern is made for it. What an automaton cannot do (looking around, references) is refused. So is counting, since
+    `(.{1,100}){1,90}` makes a large one.
+    """
     if len(key) > LONGEST_PATTERN:
         raise InvalidValue(f"{folder / CONFIG}: a pattern in alpha_pattern has more than {LONGEST_PATTERN} characters.")
+    if "{" in key:
+        raise InvalidValue(f"{folder / CONFIG}: {key[:80]!r} in alpha_pattern counts repetitions; write them out.")
+    whole = rf"^(?:.*\.)?(?:{key})$"
     try:
-        return re.compile(rf"(?:.*\.)?(?:{key})")
-    except re.error as error:
-        raise InvalidValue(f"{folder / CONFIG}: {key[:80]!r} in alpha_pattern is no pattern: {error}.") from None
+        return SchemaValidator(core_schema.str_schema(pattern=whole, regex_engine="rust-regex")).isinstance_python
+    except SchemaError as error:
+        reason = str(error).strip().rpartition("\n")[2].strip()
+        raise InvalidValue(f"{folder / CONFIG}: {key[:80]!r} in alpha_pattern is no pattern: {reason}.") from None
 
 
 def _number(values: dict[str, Any], key: str, folder: Path) -> float:
-    value = values.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-        raise InvalidValue(f"{folder / CONFIG}: {key[:80]} is {str(value)[:40]}, not a number.")
-    return float(value)
+    value = finite(values.get(key))
+    if value is None:
+        raise InvalidValue(f"{folder / CONFIG}: {key[:80]} is {str(values.get(key))[:40]}, not a number.")
+    return value

@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float32]
 _LENGTH = struct.Struct("<Q")
 _LARGEST_HEADER = 16 << 20
 _MOST_DIMENSIONS = 8
+_MOST_NUMBERS = 1 << 56  # of a tensor, without the dimensions that are 0: NumPy cannot make more, not even of none
 # What a weight may be. BF16 is the upper half of a float32 and has no type in NumPy.
 _KINDS: dict[str, type[np.generic]] = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "F64": np.float64}
 
@@ -56,8 +57,6 @@ class Safetensors:
         if kind is None:
             raise InvalidValue(f"{self.path.name}: {name} is {entry.dtype}; weights are {', '.join(_KINDS)}.")
         start, end = entry.data_offsets
-        if not start <= end <= self.size or end - start != prod(shape) * np.dtype(kind).itemsize:
-            raise InvalidValue(f"{self.path.name}: {name} does not lie in the file as its header says.")
         if start == end:
             return np.empty(shape, np.float32)
         stored = np.dtype(kind).newbyteorder("<")
@@ -82,4 +81,25 @@ def read(path: Path) -> Safetensors:
         size = path.stat().st_size - start
     except (OSError, ValueError, RecursionError, struct.error, msgspec.ValidationError) as error:
         raise InvalidValue(f"{path.name} is no safetensors file: {str(error)[:200]}.") from None
-    return Safetensors(path, entries, start, size)
+    found = Safetensors(path, entries, start, size)
+    _check_places(found)
+    return found
+
+
+def _check_places(file: Safetensors) -> None:
+    """Raises InvalidValue unless tensors lie one after the other from the start of the file to its end, as large as
+    they say; where the type is no weight's, its size is not looked at.
+    """
+    end, before = 0, ""
+    for name, entry in sorted(file.entries.items(), key=lambda item: item[1].data_offsets):
+        first, last = entry.data_offsets
+        kind, width = _KINDS.get(entry.dtype), last - first
+        strange = kind is not None and width != prod(entry.shape) * np.dtype(kind).itemsize
+        if not first <= last <= file.size or strange or prod(size or 1 for size in entry.shape) > _MOST_NUMBERS:
+            raise InvalidValue(f"{file.path.name}: {name[:100]} does not lie in the file as its header says.")
+        if first != end:
+            how = f"over {before[:100]}" if first < end else f"beyond a gap behind {before[:100] or 'the header'}"
+            raise InvalidValue(f"{file.path.name}: {name[:100]} lies {how}, so the file is damaged.")
+        end, before = last, name
+    if end != file.size:
+        raise InvalidValue(f"{file.path.name} has {file.size - end} bytes behind its tensors, so it is damaged.")

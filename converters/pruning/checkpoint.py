@@ -9,9 +9,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from server.errors import ConversionFailed, InvalidValue
+from server.models.tokenizer import refuse_growth
 
 from ..appearing import require_growth
-from ..checkpoint import Checkpoint, copy_own
+from ..checkpoint import Checkpoint, copy_own, read_json
 from .decoder import Decoder
 
 KINDS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -20,13 +21,15 @@ KINDS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 def read(folder: Path) -> tuple[Decoder, Any]:
     """A model in float32 and its tokenizer. Raises InvalidValue for what is damaged, quantised or would run code."""
     Checkpoint.open(folder)
+    if (folder / "tokenizer.json").is_file():
+        refuse_growth(read_json(folder / "tokenizer.json"), folder)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # our own says more
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InvalidValue(f"{folder} cannot be read by transformers: {reason[:300]}") from None
     model.eval()

@@ -150,6 +150,8 @@ class GenaiConfig(msgspec.Struct, frozen=True):
 def read(folder: Path) -> GenaiConfig:
     """The configuration of a folder. Raises InvalidValue, naming the key, for one that is not safe or not whole."""
     path = folder / "genai_config.json"
+    if path.exists() and not path.is_file():
+        raise InvalidValue(f"{path} is no file.")  # a pipe has no end, nor has a device
     try:
         raw = path.read_bytes()
     except OSError as error:

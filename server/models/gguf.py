@@ -106,6 +106,8 @@ class Gguf:
 
 def read(path: Path) -> Gguf:
     """The header of a GGUF file. Raises InvalidValue, with the reason, for anything that is not a whole valid file."""
+    if path.exists() and not path.is_file():
+        raise InvalidValue(f"{path} is no file, and no GGUF file.")  # opening a pipe would wait for a writer
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
             return _Reader(path, content).header()

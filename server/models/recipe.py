@@ -17,6 +17,8 @@ _CODE = frozenset(
     "model_script script_dir user_script model_loader model_attributes_loader trust_remote_code hf_remote custom_op_lib"
     " python_environment_path environment_variables prepend_to_path dockerfile build_context_path docker".split()
 )
+_LIBRARIES = (".so", ".dll", ".dylib", ".pyd", ".py")  # of files that a process loads and runs
+_OTHER_MODELS = frozenset({"adapter_path", "test_model_path"})  # that Olive would load with PEFT or transformers
 _SYSTEMS = frozenset({"localsystem"})
 _OURS = ("output_dir", "cache_dir", "packaging_config", "cache_config", "clean_cache", "log_to_file")
 _PROVIDERS = {
@@ -64,16 +66,34 @@ def check(recipe: Recipe, *, allow_scripts: bool) -> None:
             f"The recipe's input_model is a {kind or 'model without a type'}, and loading one may run its code; HfModel"
             " and ONNXModel do not. Allow it with --allow-scripts if you trust the recipe and its model."
         )
+    model = recipe["input_model"]
+    nested = model.get("config")
+    if isinstance(nested, dict) and (twice := sorted(nested.keys() & model.keys())):
+        raise InvalidValue(f"The recipe's input_model says {twice[0][:60]} twice, itself and in its config.")
     _refuse_code(recipe, ())
 
 
+def _are_names(value: object) -> bool:
+    """Of execution providers. A pair is a name with a library to load, and options may name one."""
+    return value is None or all(isinstance(name, str) for name in (value if isinstance(value, list) else [value]))
+
+
 def _refuse_code(value: object, place: tuple[str, ...]) -> None:
+    if isinstance(value, str) and value.lower().endswith(_LIBRARIES):
+        raise _brings_code(place)
     if isinstance(value, list):
         for item in value:
             _refuse_code(item, place)
     elif isinstance(value, dict):
         for key, item in value.items():
             if key.lower() in _CODE and item not in (None, False, "", [], {}):
+                raise _brings_code((*place, key))
+            if key.lower() in _OTHER_MODELS and item not in (None, ""):
+                raise InvalidValue(
+                    f"The recipe sets {'.'.join((*place, key))[:120]}, a model beside its own, whose files are not"
+                    " checked; merge an adapter with `python -m converters merge` and name the result as model_path."
+                )
+            if "execution_provider" in key.lower() and not _are_names(item):
                 raise _brings_code((*place, key))
             if key == "type" and _is_system(place) and str(item).lower() not in _SYSTEMS:
                 raise _brings_code((*place, key))
@@ -89,6 +109,11 @@ def _brings_code(place: tuple[str, ...]) -> InvalidValue:
 
 def _is_system(place: tuple[str, ...]) -> bool:
     return place[:1] == ("systems",) or place[-1:] in {("host",), ("target",)}
+
+
+def is_checkpoint(recipe: Recipe) -> bool:
+    """Whether transformers will read its model, whatever else lies in the folder."""
+    return str(recipe["input_model"].get("type", "")).lower() != _ONNX
 
 
 def model_path(recipe: Recipe) -> str | None:

@@ -122,9 +122,7 @@ def require_signed(artifact: Artifact, public_key: Path, label: str) -> None:
     """Raises SignatureRefused unless every file is signed with the key and unchanged. Reads them all."""
     signatures = artifact.signatures
     if not signatures:
-        raise SignatureRefused(
-            f"{label} is not signed. Sign it with: cupola sign {label} --key FILE"
-        )
+        raise SignatureRefused(f"{label} is not signed. Sign it with: cupola sign {label} --key FILE")
     arguments = [str(artifact.path), str(artifact.kept or ""), "stored" if artifact.stored else "", str(public_key)]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "server.models.signing", *arguments],

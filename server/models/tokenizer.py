@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from . import foundry
 
 SPACE = "\u2581"  # SentencePiece's
 LARGEST = 1 << 28
-MOST_GROWTH = 16.0  # of a text by its normalizer; a space becomes one character of three bytes
+MOST_GROWTH = 16.0  # of a text by its normalizer, or any other step; a space becomes one character of three bytes
+SHORT = 64  # characters of a text that a step may put so many beside
+LARGEST_MAP = 1 << 20  # characters of SentencePiece's normalisation; the usual one has a third of that
+_STEPS = ("normalizers", "pretokenizers", "processors", "decoders")
 _BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 
@@ -25,7 +28,7 @@ class JsonTokenizer:
     def __init__(self, folder: Path, eos_ids: frozenset[int], bos_id: int | None) -> None:
         text = _read(folder / "tokenizer.json")
         content = _content(text, folder)
-        refuse_growth(content.get("normalizer"), folder)
+        refuse_growth(content, folder)
         self._with_special, self._without_special = _parsed(text, folder), _parsed(text, folder)
         self._without_special.encode_special_tokens = True
         added = self._with_special.get_added_tokens_decoder()
@@ -131,24 +134,54 @@ def readable(complaint: str) -> Iterator[None]:
         raise InvalidValue(f"{complaint}: {str(error)[:200]}.") from None
 
 
-def refuse_growth(part: Any, folder: Path) -> None:
-    """Raises InvalidValue for a normalizer that makes much of little: a chain of replacements multiplies."""
-    if _growth(part) > MOST_GROWTH:
-        raise InvalidValue(f"{folder / 'tokenizer.json'} has a normalizer that multiplies what it reads.")
+def refuse_growth(content: dict[str, Any], folder: Path) -> None:
+    """Raises InvalidValue for a tokenizer.json with a step that makes much of little: a chain of them multiplies."""
+    for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        try:
+            growth = _growth(content.get(name))
+        except RecursionError:
+            growth = inf
+        if growth > MOST_GROWTH:
+            raise InvalidValue(f"{folder / 'tokenizer.json'} has a {name} that multiplies what it reads.")
 
 
 def _growth(part: Any) -> float:
-    """How many times as long a normalizer can make a text, at the most."""
+    """How many times as long a step can make a text of SHORT characters, at the most.
+
+    By the keys that it has and not by its type: the library takes one without a type, or of an unknown one, for what
+    its keys fit.
+    """
     if not isinstance(part, dict):
         return 1.0
-    if part.get("type") == "Sequence":
-        steps = part.get("normalizers")
-        return prod(map(_growth, steps)) if isinstance(steps, list) else 1.0
-    if part.get("type") == "Replace":
-        pattern = part.get("pattern")
+    growth = prod(_growth(step) for key in _STEPS if isinstance(part.get(key), list) for step in part[key])
+    if "pattern" in part and "content" in part:
+        pattern, content = part["pattern"], len(str(part["content"]))
         replaced = len(str(pattern.get("String") or "")) if isinstance(pattern, dict) else 0
-        return max(1.0, len(str(part.get("content") or "")) / max(1, replaced))
-    return 1.0
+        # an expression may find nothing, and a replacement stands before every character then
+        growth *= max(1.0, content / replaced) if replaced else 1.0 + content
+    if "prepend" in part:
+        growth *= 1.0 + len(str(part["prepend"])) / SHORT
+    if part.get("type") == "ByteLevel":
+        growth *= 2.0  # of a byte it makes a character of two
+    if "precompiled_charsmap" in part:
+        growth *= 5.0 if len(str(part["precompiled_charsmap"])) <= LARGEST_MAP else inf
+    if "" in (part.get("suffix"), part.get("word_delimiter_token")):
+        growth *= 2.0  # nothing is between any two characters, and becomes a blank there
+    return growth * (_template_growth(part) if "single" in part else 1.0)
+
+
+def _template_growth(part: dict[str, Any]) -> float:
+    """Of a template: how often it has the text, or how many tokens it puts around one of SHORT."""
+    single, special = part.get("single"), part.get("special_tokens")
+    texts = around = 0
+    for piece in single if isinstance(single, list) else []:
+        if not isinstance(piece, dict) or not isinstance(token := piece.get("SpecialToken"), dict):
+            texts += 1
+            continue
+        entry = special.get(str(token.get("id"))) if isinstance(special, dict) else None
+        ids = entry.get("ids") if isinstance(entry, dict) else None
+        around += len(ids) if isinstance(ids, list) else 1
+    return max(1.0, texts + around / SHORT)
 
 
 def _chat_template(folder: Path) -> str | None:

@@ -81,6 +81,12 @@ def both(*damages: Callable[[Path], object]) -> Callable[[Path], None]:
     return damage
 
 
+def more_tokens(file: Path) -> None:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["model"]["vocab"]["one more"] = 1 << 20
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
 def without_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
@@ -125,7 +131,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a tokenizer that is broken": (lambda f: changed(f / "tokenizer.json", added_tokens=[7]), "no tokenizer"),
     "another cut": (lambda f: changed(f / "tokenizer.json", pre_tokenizer={"type": "Whitespace"}), "no name for"),
-    "more tokens than rows": (lambda f: changed(f / "config.json", vocab_size=100), "resize the embeddings"),
+    "more tokens than rows": (lambda f: more_tokens(f / "tokenizer.json"), "resize the embeddings"),
+    "fewer words than rows": (lambda f: changed(f / "config.json", vocab_size=100), "vocab_size in config.json is 100"),
+    "more words than rows": (
+        lambda f: changed(f / "config.json", vocab_size=1 << 24),
+        "vocab_size in config.json is 1",
+    ),
     "settings that are words": (
         lambda f: changed(f / "generation_config.json", top_k="x"),
         "GGUF cannot hold|wrong kind",

@@ -25,6 +25,11 @@ PLAIN = {"input_model": {"type": "HfModel", "model_path": "m"}, "passes": {"b": 
         ({"systems": {"s": {"type": "Docker"}}}, "systems.s.type"),
         ({"host": {"type": "PythonEnvironment"}}, "host.type"),
         ({"engine": {"target": {"type": "PythonEnvironment"}}}, "engine.target.type"),
+        ({"systems": {"s": {"accelerators": [{"execution_providers": [["A", "e.bin"]]}]}}}, "execution_providers"),
+        ({"systems": {"s": {"accelerators": [{"Execution_Providers": {"A": "e.bin"}}]}}}, "Execution_Providers"),
+        ({"systems": {"s": {"config": {"accelerators": [{"execution_providers": [7]}]}}}}, "execution_providers"),
+        ({"passes": {"b": {"inference_settings": {"execution_provider": [["A", "e.bin"]]}}}}, "execution_provider"),
+        ({"passes": {"b": {"provider_options": [{"backend_path": "/tmp/evil.SO"}]}}}, "backend_path"),
     ],
 )
 def test_code_is_refused_unless_it_is_allowed(change: dict[str, Any], complaint: str) -> None:
@@ -34,10 +39,32 @@ def test_code_is_refused_unless_it_is_allowed(change: dict[str, Any], complaint:
     recipe.check(PLAIN | change, allow_scripts=True)
 
 
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ({"adapter_path": "lora"}, "input_model.adapter_path, a model beside its own"),
+        ({"Adapter_Path": {"type": "local_folder", "config": {"path": "lora"}}}, "a model beside its own"),
+        ({"config": {"adapter_path": "lora"}}, "input_model.config.adapter_path"),
+        ({"test_model_path": "other"}, "a model beside its own"),
+        # Olive takes the inner one, and what is checked is the outer one
+        ({"config": {"model_path": "other"}}, "says model_path twice"),
+    ],
+)
+def test_the_model_is_the_one_that_is_checked(model: dict[str, Any], complaint: str) -> None:
+    changed = PLAIN | {"input_model": {"type": "HfModel", "model_path": "m"} | model}
+    with pytest.raises(InvalidValue, match=complaint):
+        recipe.check(changed, allow_scripts=False)
+    recipe.check(changed, allow_scripts=True)
+    recipe.check(PLAIN | {"passes": {"b": {"type": "LoRA", "adapter_path": None}}}, allow_scripts=False)
+
+
 def test_what_runs_no_code_passes() -> None:
     harmless = {
         "input_model": {"type": "hfModel", "model_path": "m", "load_kwargs": {"trust_remote_code": False}},
-        "systems": {"s": {"type": "LocalSystem"}},
+        "systems": {
+            "s": {"type": "LocalSystem", "accelerators": [{"execution_providers": ["CPUExecutionProvider"]}]},
+            "t": {"type": "LocalSystem", "accelerators": [{"execution_providers": None}]},
+        },
         "target": "s",
         "data_configs": [{"name": "d", "user_script": None}],
     }
@@ -125,3 +152,8 @@ def test_chains() -> None:
 def test_an_option_that_would_do_nothing_is_refused(kind: Any, wish: Wish, complaint: str) -> None:
     with pytest.raises(InvalidValue, match=complaint):
         stages(kind, wish)
+
+
+@pytest.mark.parametrize(("kind", "found"), [("HfModel", True), ("hfmodel", True), ("ONNXModel", False), (None, True)])
+def test_which_models_transformers_reads(kind: str | None, found: bool) -> None:
+    assert recipe.is_checkpoint(PLAIN | {"input_model": {"type": kind}}) is found
