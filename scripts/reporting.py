@@ -5,6 +5,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
+from time import monotonic
 
 import msgspec
 import typer
@@ -26,12 +28,16 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
+QUIET = 20.0  # seconds between two lines, where no bar can be drawn
+
+
 class Reporter:
-    """How far a tool is: a bar on a terminal, lines of JSON, or nothing."""
+    """How far a tool is: a bar on a terminal, lines of JSON, or a plain line now and then."""
 
     def __init__(self, bar: Progress | None) -> None:
         self._bar = bar
         self._task = bar.add_task("", total=1.0) if bar else None
+        self._spoke = -inf
 
     @property
     def as_json(self) -> bool:
@@ -43,7 +49,11 @@ class Reporter:
             print(msgspec.json.encode(Line(fraction, doing, figures)).decode(), flush=True)  # noqa: T201
             return
         shown = "  ".join([doing, *(f"{name} {value:.4g}" for name, value in figures.items())])
-        self._bar.update(self._task, completed=fraction, description=shown)
+        if not self._bar.disable:
+            self._bar.update(self._task, completed=fraction, description=shown)
+        elif (now := monotonic()) - self._spoke >= QUIET:
+            self._spoke = now
+            typer.echo(f"{fraction:4.0%}  {shown}", err=True)
 
     def say(self, sentence: str) -> None:
         """A warning or a finding, above the bar."""

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
+from converters import plain_yaml
 from server.errors import InvalidValue
 
 from ..reporting import reporting
@@ -24,6 +24,7 @@ def command(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Another field: --set lora.rank=8")
     ] = None,
+    allow_scripts: Annotated[bool, typer.Option("--allow-scripts", help="Run the loss that the recipe names.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, as it goes.")] = False,
 ) -> None:
     """Train a checkpoint, or an adapter for it, on examples. Killed, the same command goes on where it was.
@@ -35,7 +36,8 @@ def command(
 
         from ..finetuning.recipe import load
 
-        told = load(recipe, assigned(changes or [], {"base": base, "data": data and str(data.resolve())}))
+        given = {"base": base, "data": data and str(data.resolve())}
+        told = load(recipe, assigned(changes or [], given), allow_scripts=allow_scripts)
         from ..finetuning.train import train
 
         made = train(told, output.resolve(), load_settings(), reporter)
@@ -64,5 +66,8 @@ def assigned(changes: list[str], given: dict[str, Any]) -> dict[str, Any]:
         *outer, last = name.split(".")
         for part in outer:
             place = place.setdefault(part, {})
-        place[last] = yaml.safe_load(value)
+        try:
+            place[last] = plain_yaml.parse(value)
+        except plain_yaml.NotPlain as error:
+            raise InvalidValue(f"--set {name}: the value {error}.") from None
     return fields

@@ -24,6 +24,7 @@ def command(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Another field: --set finetune.steps=50")
     ] = None,
+    allow_scripts: Annotated[bool, typer.Option("--allow-scripts", help="Run the loss that the recipe names.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, as it goes.")] = False,
 ) -> None:
     """Data, teaching, training, evaluation, conversion, a gate: what passes becomes the next version of a model.
@@ -35,7 +36,7 @@ def command(
 
         from ..forge.recipe import load
 
-        told = load(recipe, assigned(changes or [], {}))
+        told = load(recipe, assigned(changes or [], {}), allow_scripts=allow_scripts)
         from ..forge.forge import forge
 
         settings = load_settings()

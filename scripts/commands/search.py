@@ -24,6 +24,7 @@ def command(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Another field of the fine-tuning.")
     ] = None,
+    allow_scripts: Annotated[bool, typer.Option("--allow-scripts", help="Run the loss that the recipe names.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, as it goes.")] = False,
 ) -> None:
     """Try values for fields of a fine-tuning, and keep the best model. Killed, the same command goes on."""
@@ -32,7 +33,8 @@ def command(
 
         from ..searching.recipe import load
 
-        told = load(recipe, assigned(changes or [], {"base": base, "data": data and str(data.resolve())}))
+        given = {"base": base, "data": data and str(data.resolve())}
+        told = load(recipe, assigned(changes or [], given), allow_scripts=allow_scripts)
         from ..searching.search import search
 
         found = search(told, recipe, output.resolve(), load_settings(), reporter)

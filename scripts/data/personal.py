@@ -54,15 +54,16 @@ def _any(text: str) -> bool:
     return bool(text)
 
 
+# Each is bounded, or begins where no other word does: a line of a megabyte takes no longer than one.
 _KEYS = "|".join((
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?",
-    r"\b(?:sk|pk|rk)[-_](?:[a-z]+[-_])*[A-Za-z0-9]{20,}\b",  # OpenAI, Anthropic, Stripe
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[A-Za-z0-9+/=:,\s-]{0,8000}?-----END [A-Z ]{0,40}PRIVATE KEY-----)?",
+    r"\b(?:sk|pk|rk)[-_](?:[a-z]{1,20}[-_]){0,4}[A-Za-z0-9]{20,}\b",  # OpenAI, Anthropic, Stripe
     r"\bAKIA[0-9A-Z]{16}\b",  # AWS
     r"\bgh[pousr]_[A-Za-z0-9]{36,}\b",
     r"\bhf_[A-Za-z0-9]{30,}\b",
-    r"\bxox[abprs]-[A-Za-z0-9-]{10,}\b",
+    r"(?<![\w-])xox[abprs]-[A-Za-z0-9-]{10,}\b",
     r"\bAIza[\w-]{35}\b",
-    r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",  # a JSON web token
+    r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",  # a JSON web token
 ))  # fmt: skip
 _OCTETS = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)"
 _GROUPS = r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"

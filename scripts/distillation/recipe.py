@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..finetuning.recipe import Part, Recipe, checked, mapping, merged
+from ..finetuning.recipe import Part, Recipe, anchored, checked, mapping, merged
 
 Divergence = Literal["forward", "reverse", "jensen-shannon"]
 
@@ -55,6 +55,8 @@ class DistillRecipe(Recipe):
 
     @model_validator(mode="after")
     def _one_way(self) -> "DistillRecipe":
+        if self.loss is not None:
+            raise ValueError("loss is for finetune; a distillation has its own")
         if self.on_policy is not None and (self.layers.hidden or self.layers.attention or self.logits.cached):
             raise ValueError("on_policy goes with neither layers nor logits.cached")
         if self.logits.cached is not None and (self.layers.hidden or self.layers.attention):
@@ -64,9 +66,4 @@ class DistillRecipe(Recipe):
 
 def load(path: Path, changes: dict[str, Any] | None = None) -> DistillRecipe:
     """As the recipe of a fine-tuning. Raises InvalidValue."""
-    fields = merged(mapping(path), changes or {})
-    for name in ("base", "teacher", "data"):
-        given = fields.get(name)
-        if isinstance(given, str) and (path.parent / given).exists():
-            fields[name] = str((path.parent / given).resolve())
-    return checked(DistillRecipe, fields, path)
+    return checked(DistillRecipe, merged(anchored(mapping(path), path, ("base", "teacher")), changes or {}), path)

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidValue
 
+from ..api_key import read_key
+
 Kind = Literal["served", "artifact", "checkpoint"]
 
 
@@ -73,7 +75,7 @@ class Order(BaseModel):
     def headers(self) -> dict[str, str]:
         if self.api_key_file is None:
             return {}
-        return {"authorization": f"Bearer {self.api_key_file.read_text('utf-8').strip()}"}
+        return {"authorization": f"Bearer {read_key(self.api_key_file)}"}
 
     def schema_document(self) -> Any:
         """The JSON Schema, or None. Raises InvalidValue."""

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from converters import plain_yaml
 from server.errors import InvalidValue
 
 Method = Literal["full", "lora", "qlora", "bottleneck"]
@@ -87,14 +87,30 @@ class Recipe(Part):
         return self
 
 
-def load(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
-    """The recipe of a YAML file, with changes by field. Relative paths are from the recipe. Raises InvalidValue."""
-    fields = merged(mapping(path), changes or {})
-    for name in ("base", "data"):
-        given = fields.get(name)
-        if isinstance(given, str) and (path.parent / given).exists():
-            fields[name] = str((path.parent / given).resolve())
-    return checked(Recipe, fields, path)
+def load(path: Path, changes: dict[str, Any] | None = None, *, allow_scripts: bool = False) -> Recipe:
+    """The recipe of a YAML file, with changes by field. Raises InvalidValue."""
+    recipe = checked(Recipe, merged(anchored(mapping(path), path, ("base",)), changes or {}), path)
+    refuse_code(recipe.loss, path, allow_scripts=allow_scripts)
+    return recipe
+
+
+def refuse_code(loss: str | None, path: Path, *, allow_scripts: bool) -> None:
+    """Raises InvalidValue for a recipe that names a function to run, unless that is allowed."""
+    if loss is not None and not allow_scripts:
+        raise InvalidValue(
+            f"{path} names a loss of its own, and using one runs its code. Allow it with --allow-scripts if you trust"
+            " the recipe."
+        )
+
+
+def anchored(fields: dict[str, Any], path: Path, models: tuple[str, ...]) -> dict[str, Any]:
+    """A recipe's own fields with its paths from its folder: `data` always, a model where there is such a path."""
+    made = dict(fields)
+    for name in ("data", *models):
+        given = made.get(name)
+        if isinstance(given, str) and (name == "data" or (path.parent / given).exists()):
+            made[name] = str((path.parent / Path(given).expanduser()).resolve())
+    return made
 
 
 def merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -109,13 +125,17 @@ def merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def mapping(path: Path) -> dict[str, Any]:
     """A YAML file with fields. Raises InvalidValue."""
     try:
+        if not path.is_file():
+            raise InvalidValue(f"There is no file {path}.")
         if path.stat().st_size > LARGEST:
             raise InvalidValue(f"{path} is larger than a recipe ever is.")
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = plain_yaml.parse(path.read_text("utf-8"))
     except OSError as error:
         raise InvalidValue(f"{path} cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidValue(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
+    except UnicodeDecodeError:
+        raise InvalidValue(f"{path} is no text in UTF-8.") from None
+    except plain_yaml.NotPlain as error:
+        raise InvalidValue(f"{path} {error}.") from None
     if not isinstance(content, dict):
         raise InvalidValue(f"{path} holds no fields.")
     return content

@@ -91,6 +91,9 @@ def run(
     ready = prepare(recipe, folder, settings, reporter)
     steps = steps_of(recipe, ready)
     checkpoint = last_whole(folder / CHECKPOINTS)
+    if processes().is_main_process:
+        begun = f", from step {checkpoint.name.rpartition('-')[2]}" if checkpoint else ""
+        reporter.say(f"{recipe.method} of {ready.base.name}: {len(ready.train)} examples, {steps} steps{begun}.")
     trainer = build(
         recipe,
         ready.model,

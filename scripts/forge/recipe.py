@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from server.models.chain import Wish, stages
 
-from ..finetuning.recipe import Part, checked, mapping, merged
+from ..finetuning.recipe import Part, checked, mapping, merged, refuse_code
 
 Section = dict[str, Any]
 
@@ -92,6 +92,8 @@ class ForgeRecipe(Part):
         return self
 
 
-def load(path: Path, changes: dict[str, Any] | None = None) -> ForgeRecipe:
+def load(path: Path, changes: dict[str, Any] | None = None, *, allow_scripts: bool = False) -> ForgeRecipe:
     """Checked, with every section, before anything runs. Raises InvalidValue."""
-    return checked(ForgeRecipe, merged(mapping(path), changes or {}), path)
+    recipe = checked(ForgeRecipe, merged(mapping(path), changes or {}), path)
+    refuse_code((recipe.finetune or {}).get("loss"), path, allow_scripts=allow_scripts)
+    return recipe

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..finetuning.recipe import Part, Recipe, checked, mapping, merged
+from ..finetuning.recipe import Part, Recipe, anchored, checked, mapping, merged, refuse_code
 
 Value = float | int | str | bool | None
 
@@ -41,17 +41,17 @@ class SearchRecipe(Part):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-def load(path: Path, changes: dict[str, Any] | None = None) -> SearchRecipe:
-    """Checked with the first value of every field of the space, too. Raises InvalidValue."""
-    fields = merged(mapping(path), {"finetune": changes} if changes else {})
-    inner = fields.get("finetune")
-    for name in ("base", "data"):
-        given = inner.get(name) if isinstance(inner, dict) else None
-        if isinstance(inner, dict) and isinstance(given, str) and (path.parent / given).exists():
-            inner[name] = str((path.parent / given).resolve())
-    recipe = checked(SearchRecipe, fields, path)
+def load(path: Path, changes: dict[str, Any] | None = None, *, allow_scripts: bool = False) -> SearchRecipe:
+    """Checked with the first and the last value of every field of the space, too. Raises InvalidValue."""
+    fields = mapping(path)
+    if isinstance(fields.get("finetune"), dict):
+        fields["finetune"] = anchored(fields["finetune"], path, ("base",))
+    recipe = checked(SearchRecipe, merged(fields, {"finetune": changes} if changes else {}), path)
     for ends in (0, -1):
-        tuned(recipe, {name: edge(values, ends) for name, values in recipe.space.items()}, path)
+        found = tuned(recipe, {name: edge(values, ends) for name, values in recipe.space.items()}, path)
+        refuse_code(found.loss, path, allow_scripts=allow_scripts)
+    if "loss" in recipe.space:
+        refuse_code("loss", path, allow_scripts=allow_scripts)
     return recipe
 
 

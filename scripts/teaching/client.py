@@ -16,6 +16,7 @@ from .prompts import digest
 LONGEST_WAIT = 60.0  # seconds between two tries, also where Retry-After asks for more
 PASSING = {408, 409, 425, 429}  # and everything from 500
 TOO_LONG = 413
+LARGEST = 16 << 20  # bytes of a response; a million tokens of text are a quarter of it
 
 
 class Failed(Exception):
@@ -102,7 +103,7 @@ async def ask(client: httpx.AsyncClient, url: str, question: Question, order: Or
         began = time.monotonic()
         try:
             async with asyncio.timeout(order.deadline):
-                response = await client.post(f"{url}/chat/completions", json=question.body, headers=headers)
+                response = await _posted(client, f"{url}/chat/completions", question.body, headers)
             if response.status_code == httpx.codes.OK:
                 return _read(response.content, time.monotonic() - began)
             reason = f"status {response.status_code}"
@@ -120,6 +121,22 @@ async def ask(client: httpx.AsyncClient, url: str, question: Question, order: Or
         if attempt < order.retries:
             await asyncio.sleep(wait)
     raise Failed(reason)
+
+
+async def _posted(client: httpx.AsyncClient, url: str, body: dict[str, Any], headers: dict[str, str]) -> httpx.Response:
+    """The whole response, if it is no longer than an answer ever is. Raises Failed."""
+    async with client.stream("POST", url, json=body, headers=headers) as response:
+        content = bytearray()
+        async for part in response.aiter_bytes():
+            content += part
+            if len(content) > LARGEST:
+                raise Failed(f"an answer of more than {LARGEST >> 20} MB", lasting=True)
+    return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(content))
+
+
+def _plain(headers: httpx.Headers) -> dict[str, str]:
+    """Without what was said of the bytes on the way."""
+    return {name: headers[name] for name in ("retry-after", "content-type") if name in headers}
 
 
 def _read(content: bytes, seconds: float) -> Answer:

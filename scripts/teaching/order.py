@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from server.errors import InvalidValue
-
+from ..api_key import read_key
 from ..finetuning.recipe import Part, checked, mapping, merged
 
 OWN = "own"
@@ -133,13 +132,7 @@ class Order(Part):
         path = teacher.api_key_file or (self.api_key_file if teacher in self.teachers else None)
         if path is None:
             return {}
-        try:
-            key = path.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise InvalidValue(f"The key file {path} cannot be read.") from None
-        if not key or not key.isascii() or not key.isprintable():
-            raise InvalidValue(f"{path} holds no key: one line of plain characters is one.")
-        return {"authorization": f"Bearer {key}"}
+        return {"authorization": f"Bearer {read_key(path)}"}
 
 
 def load(path: Path | None, changes: dict[str, Any]) -> Order:

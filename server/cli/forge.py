@@ -27,6 +27,7 @@ def forge(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Another field: --set finetune.steps=50")
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve the new version when it is registered.")] = False,
+    allow_scripts: Annotated[bool, typer.Option("--allow-scripts", help="Run the loss that the recipe names.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, as it goes.")] = False,
 ) -> None:
     """Make a small model good at one task: data, training, evaluation, conversion, a gate, and a new version.
@@ -35,7 +36,7 @@ def forge(
     """
     given = ["--work", str(work)] if work else []
     given += [part for change in changes or [] for part in ("--set", change)]
-    given += ["--json"] if as_json else []
+    given += ["--allow-scripts"] * allow_scripts + ["--json"] * as_json
     command = [sys.executable, "-P", "-m", "scripts", "forge", str(recipe), *given]
     _run(command, as_json=as_json)
     if serve:
@@ -58,4 +59,4 @@ def _name(recipe: Path, changes: list[str]) -> str:
     import yaml
 
     named = [change.partition("=")[2] for change in changes if change.startswith("name=")]
-    return named[-1] if named else str(yaml.safe_load(recipe.read_text("utf-8"))["name"])
+    return named[-1] if named else str(yaml.safe_load(recipe.read_text("utf-8"))["name"])  # it was checked: it ran

@@ -7,7 +7,8 @@ from server.errors import InvalidValue
 
 from ..row import Row, row
 
-BATCH = 1000  # rows in memory at once
+BATCH = 64  # rows in memory at once
+LARGEST = 256 << 20  # bytes of them: a few kilobytes on the disk can stand for any number
 
 
 def rows(path: Path) -> Iterator[Row]:
@@ -20,6 +21,8 @@ def rows(path: Path) -> Iterator[Row]:
         with parquet.ParquetFile(path) as file:
             total = file.metadata.num_rows
             for batch in file.iter_batches(batch_size=BATCH):
+                if batch.nbytes > LARGEST:
+                    raise InvalidValue(f"{path}: {BATCH} rows from {number + 1} on take {batch.nbytes >> 20} MB.")
                 for value in batch.to_pylist():
                     number += 1
                     yield row(number, value, number / total)

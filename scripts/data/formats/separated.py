@@ -19,7 +19,7 @@ def rows(path: Path) -> Iterator[Row]:
         path.open("rb") as file,
         io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream,
     ):
-        first = stream.readline()
+        first = stream.readline(1 << 20)
         stream.seek(0)
         reader = csv.reader(stream, delimiter=max(SEPARATORS, key=first.count))
         try:

@@ -5,7 +5,7 @@ import pyarrow  # type: ignore[import-untyped]
 import pytest
 from pyarrow import parquet
 
-from scripts.data.formats import rows
+from scripts.data.formats import json_lines, rows
 from scripts.data.row import Bad
 from server.errors import InvalidValue
 
@@ -85,3 +85,23 @@ def test_what_is_no_file_is_said(tmp_path: Path) -> None:
         list(rows(tmp_path))
     with pytest.raises(InvalidValue, match="There is no file"):
         list(rows(tmp_path / "gone.jsonl"))
+
+
+def test_a_line_without_end_is_bad_and_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "LONGEST", 100)
+    path = tmp_path / "long.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in ("a" * 950, "b", "c" * 300)))
+    found = list(rows(path))
+    assert [row.number for row in found] == [1, 2, 3]
+    assert [isinstance(row.content, Bad) for row in found] == [True, False, True]
+    assert found[1].content == {"text": "b"}
+    assert found[2].done == 1
+
+
+def test_a_few_bytes_that_stand_for_many_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.parquet"
+    text = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 100), pyarrow.array(["x" * (8 << 20)]))
+    parquet.write_table(pyarrow.table({"text": text.cast(pyarrow.string())}), path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InvalidValue, match="64 rows from 1 on take 512 MB"):
+        list(rows(path))

@@ -1,3 +1,4 @@
+import time
 from collections import Counter
 
 import pytest
@@ -64,3 +65,29 @@ def test_an_example_is_counted_always_and_redacted_when_asked() -> None:
     gone, found = scanned(example, redact=True)
     assert [turn.content for turn in gone.messages] == ["I am [EMAIL]", "Hello [EMAIL]"]
     assert gone.meta == {"from": ["[EMAIL]"], "n": 1}
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "-----BEGIN PRIVATE KEY-----\n",
+        "sk-",
+        "sk-abc-",
+        "-eyJ-",
+        "xoxb-aaaaa-",
+        "a@a.",
+        "a.",
+        "a:",
+        "1.",
+        "+1 ",
+        "0/0-",
+    ],
+)
+def test_a_long_line_takes_no_longer_than_its_length(unit: str) -> None:
+    def seconds(size: int) -> float:
+        text = (unit * size)[:size] + " 1@"
+        began = time.process_time()
+        redacted(text, Counter())
+        return time.process_time() - began
+
+    assert seconds(400_000) < 4 * max(seconds(200_000), 0.2)

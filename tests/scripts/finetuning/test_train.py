@@ -18,6 +18,7 @@ from scripts import examples
 from scripts.examples import Example, Turn
 from scripts.finetuning.encoding import Encoder, load_tokenizer
 from scripts.finetuning.loading import load_trained
+from scripts.finetuning.objective import load_loss
 from scripts.finetuning.recipe import Recipe, load
 from scripts.finetuning.train import train
 from scripts.finetuning.watching import read_log
@@ -211,7 +212,10 @@ def test_how_a_batch_is_computed_changes_nothing(
         ("base: BASE\ndata: DATA\nbatch: 512\n", "has 256 examples, and a step takes 512"),
         ("base: BASE\ndata: DATA\nmax_length: 20\n", "more than 20 tokens"),
         ("base: BASE\ndata: DATA\nmethod: lora\nlora: {targets: [nothing]}\n", "lora.targets"),
-        ("base: BASE\ndata: DATA\nloss: os\n", "neither package.module:name"),
+        ("base: BASE\ndata: DATA\nloss: losses.py:half\n", "Allow it with --allow-scripts"),
+        ("base: BASE\ndata: elsewhere\n", "There is no file .*elsewhere/train.jsonl"),
+        ("base: &a [*a]\n", "has aliases"),
+        ("base: " + "[" * 10_000 + "\n", "nests deeper than 32 levels"),
         ("base: PICKLE\ndata: DATA\n", "is a pickle"),
     ],
 )
@@ -228,3 +232,13 @@ def test_bad_input_is_one_sentence(text: str, complaint: str, small: Path, data:
     with pytest.raises(CupolaError, match=complaint) as caught:
         train(load(path), tmp_path / "run", Settings(home=tmp_path), Told())
     assert "\n" not in caught.value.message
+
+
+def test_a_loss_is_code_and_has_to_be_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("base: smollm2\ndata: data\nloss: os\n")
+    told = load(path, allow_scripts=True)
+    assert told.data == tmp_path / "data", "from the folder of the recipe"
+    assert load(path, {"data": "data", "loss": None}).data == Path("data"), "an option's is from where one is"
+    with pytest.raises(InvalidValue, match=r"neither package\.module:name"):
+        load_loss(told.loss or "")

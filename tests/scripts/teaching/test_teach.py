@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from scripts.api_key import read_key
 from scripts.examples import read
 from scripts.reporting import Reporter
+from scripts.teaching import client
 from scripts.teaching.order import Order
 from scripts.teaching.report import Report
 from scripts.teaching.teach import teach
@@ -149,7 +151,7 @@ def test_a_key_goes_to_its_teacher_alone(teacher: Teacher, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(None, "cannot be read"), ("", "holds no key"), ("a\nb", "no key"), ("schlüssel", "no key")],
+    [(None, "is no file with a key"), ("", "holds no key"), ("a\nb", "no key"), ("schlüssel", "no key")],
 )
 def test_a_bad_key_file_is_said_before_anything_is_asked(
     teacher: Teacher, tmp_path: Path, content: str | None, complaint: str
@@ -193,3 +195,21 @@ def test_seconds_are_of_all_runs(teacher: Teacher, tmp_path: Path) -> None:
     second = taught(tmp_path, teacher, "a b")
     assert second.runs == 2
     assert second.seconds >= first.seconds - 0.1 >= 0.4
+
+
+def test_an_answer_without_end_is_not_read(teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LARGEST", 1 << 20)
+    teacher.failures["a"] = [Failure(200, " " * (4 << 20))]
+    report = taught(tmp_path, teacher, "a b")
+    assert teacher.asked == ["a", "b"], "it would be the same another time"
+    assert (report.accepted, report.rejected) == (1, {"an answer of more than 1 MB": 1})
+
+
+@pytest.mark.parametrize("content", ["sk-secret\nmore", "sk-secret\x07", "sk-secret\u00e9", "", " ", "sk secret"])
+def test_a_key_that_is_none_is_not_shown(content: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(content)
+    with pytest.raises(InvalidValue) as caught:
+        read_key(tmp_path / "key")
+    assert "secret" not in caught.value.message
+    (tmp_path / "key").write_text("sk-good\n")
+    assert read_key(tmp_path / "key") == "sk-good"

@@ -1,0 +1,25 @@
+"""What tools say while they work."""
+
+import json
+
+import pytest
+
+from scripts.reporting import reporting
+
+
+def test_without_a_terminal_a_line_says_what_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
+    with reporting(as_json=False) as reporter:
+        reporter.say("full of small: 40 examples, 10 steps.")
+        for step in range(10):
+            reporter.step(step / 10, f"step {step}", loss=0.5)
+    out, err = capfd.readouterr()
+    assert out == "", "it is the result's alone"
+    assert err.splitlines() == ["full of small: 40 examples, 10 steps.", "  0%  step 0  loss 0.5"]
+
+
+def test_for_a_program_every_step_is_a_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.reporting.end_with_parent", lambda: None)
+    with reporting(as_json=True) as reporter:
+        for step in range(3):
+            reporter.step(step / 4, f"step {step}")
+    assert [json.loads(line).get("fraction", 0) for line in capfd.readouterr().out.splitlines()] == [0, 0.25, 0.5]
