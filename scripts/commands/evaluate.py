@@ -35,6 +35,8 @@ def command(
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 4,
     batch: Annotated[int, typer.Option(min=1, help="Prompts at the same time in PyTorch.")] = 8,
     timed: Annotated[int, typer.Option(min=0, help="Examples asked one by one, for their time.")] = 20,
+    tasks: Annotated[str | None, typer.Option(metavar="NAMES", help="Tasks of lm-eval as well, with commas.")] = None,
+    tasks_dir: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the tasks' YAML files are.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many examples.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, as it goes.")] = False,
 ) -> None:
@@ -56,6 +58,8 @@ def command(
             concurrency=concurrency,
             batch=batch,
             timed=timed,
+            tasks=tuple(filter(None, (tasks or "").split(","))),
+            tasks_dir=tasks_dir,
             limit=limit,
         )
         found = evaluate(order, reporter)

@@ -11,7 +11,7 @@ from server.models.files import storage_errors, write_atomically
 
 from .. import examples
 from ..reporting import Reporter
-from . import metrics
+from . import harness, metrics
 from .answers import Answer, book, questions
 from .found import Comparison, Evaluation, Target
 from .measures import Measured, measure
@@ -48,7 +48,10 @@ def evaluate(order: Order, reporter: Reporter) -> Evaluation:
     for number, target in enumerate(order.targets):
         said = _ask(target, found[target], asked, order, _Share(reporter, target, number, len(order.targets)))
         measured[target] = measure(said.answers, asked, order)
-        targets.append(_target(target, found[target], said, measured[target], order))
+        scores, missing = harness.figures(target, order)
+        told = _target(target, found[target], said, measured[target], order)
+        updated = {"metrics": told.metrics | scores, "not_measured": told.not_measured | missing}
+        targets.append(told.model_copy(update=updated))
     evaluation = Evaluation(
         data=str(file),
         data_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -66,6 +69,7 @@ def evaluate(order: Order, reporter: Reporter) -> Evaluation:
 def _read(order: Order) -> tuple[Path, list[examples.Example]]:
     """The file of the examples and what is in it, when everything that can be checked first is right."""
     order.check()
+    harness.check(order)
     metrics.check(order.metrics, schema=order.schema_document() is not None)
     file = order.data / "test.jsonl" if order.data.is_dir() else order.data
     asked = examples.read(file)[: order.limit]

@@ -37,6 +37,8 @@ class Order(BaseModel):
     concurrency: int = Field(default=4, ge=1, description="requests at the same time, where time is not measured")
     batch: int = Field(default=8, ge=1, description="prompts at the same time in PyTorch, likewise")
     timed: int = Field(default=20, ge=0, description="examples that are asked one by one, for their time")
+    tasks: tuple[str, ...] = Field((), description="of lm-evaluation-harness, asked of served targets and artifacts")
+    tasks_dir: Path | None = Field(None, description="the folder with the tasks' YAML files")
     limit: int | None = Field(None, ge=1, description="only the first so many examples")
     deadline: float = Field(default=300, gt=0, description="seconds for one request")
     startup: float = Field(default=60, gt=0, description="seconds for a server of our own to start in")

@@ -6,7 +6,7 @@ from converters import page
 from converters.report.page import shortened
 from converters.report.plot import Point, scatter
 
-from .case_study import COSTS, TIMES, TITLES, rows
+from .case_study import COSTS, TIMES, rows, title
 from .found import Evaluation, Target
 
 OUR_STYLE = "td:nth-child(n+2) { font-size: .9rem; } th { white-space: normal; overflow-wrap: anywhere; }"
@@ -20,7 +20,7 @@ def render(evaluation: Evaluation) -> str:
     tests = [
         [
             one.target,
-            TITLES[one.metric],
+            title(one.metric),
             f"{one.difference:+.4g}",
             f"[{one.low:+.4g}, {one.high:+.4g}]",
             f"{one.p_value:.4f}",
@@ -46,7 +46,7 @@ def render(evaluation: Evaluation) -> str:
 def notes(evaluation: Evaluation) -> list[str]:
     """What a reader has to know beside the figures."""
     said = [
-        f"{target.target}: {TITLES.get(name, name)} not measured, {reason}."
+        f"{target.target}: {title(name)} not measured, {reason}."
         for target in evaluation.targets
         for name, reason in target.not_measured.items()
     ]
@@ -85,6 +85,6 @@ def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:
             times.append(Point(latency.value, misses, label, colour, f"{target.target}: {misses:.1%} missed"))
         if target.size_bytes:
             sizes.append(Point(target.size_bytes / 1e6, misses, label, colour, f"{target.target}: {misses:.1%} missed"))
-    said = f"Share missed: {TITLES[quality].lower()}"
+    said = f"Share missed: {title(quality).lower()}"
     shown = [("Time against quality", times, "Seconds an answer"), ("Size against quality", sizes, "Size, MB")]
     return [(title, scatter(points, x, said)) for title, points, x in shown if points]

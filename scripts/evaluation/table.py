@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from .case_study import TITLES, rows
+from .case_study import rows, title
 from .found import Evaluation
 from .page import notes
 
@@ -20,7 +20,7 @@ def show(evaluation: Evaluation) -> None:
     for one in evaluation.comparisons:
         span = f"[{one.low:+.4g}, {one.high:+.4g}]"
         console.print(
-            f"{one.target}: {TITLES[one.metric]} {one.difference:+.4g} {span}, p={one.p_value:.4f} ({one.test})"
+            f"{one.target}: {title(one.metric)} {one.difference:+.4g} {span}, p={one.p_value:.4f} ({one.test})"
         )
     for note in notes(evaluation):
         console.print(note)
