@@ -34,6 +34,7 @@ PRECISIONS = {
     "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
+AUTO = "auto"  # the smallest in which no number changes
 Report = Callable[[float, str], None]
 
 
@@ -53,10 +54,11 @@ def convert(source: Path, folder: Path, precision: str = "f16", report: Report =
     Raises InvalidValue for a checkpoint that cannot be converted or a folder that is there, ConversionFailed for
     numbers that do not fit, StorageFull where it cannot be written; nothing is left under the name then.
     """
-    if precision not in PRECISIONS:
-        raise InvalidValue(f"There is no precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
-    kind, file_type = PRECISIONS[precision]
+    if precision not in {*PRECISIONS, AUTO}:
+        raise InvalidValue(f"There is no precision {precision!r}. Known: {', '.join(PRECISIONS)}, {AUTO}.")
     checkpoint = Checkpoint.open(source)
+    precision = _own(checkpoint) if precision == AUTO else precision
+    kind, file_type = PRECISIONS[precision]
     model = hyperparameters.read(checkpoint)
     report(0.0, "tokenizer")
     tokens = gguf_vocabulary.read(checkpoint, model.architecture, model.vocabulary)
@@ -73,6 +75,12 @@ def convert(source: Path, folder: Path, precision: str = "f16", report: Report =
         types = manifest.count_types(found)
         manifest.write(partial, work, tensor_types=types, parameters=checkpoint.parameters)
     return Outcome(folder / name, checkpoint.parameters, found.matrices, rounded)
+
+
+def _own(checkpoint: Checkpoint) -> str:
+    """The checkpoint's own type, where it has one."""
+    kinds = set(checkpoint.types())
+    return "bf16" if kinds == {"BF16"} else "f16" if kinds == {"F16"} else "f32"
 
 
 def _header(

@@ -17,7 +17,7 @@ EXAMPLE = "python -m converters hf-to-gguf ./checkpoint ./model-gguf --precision
 def command(
     source: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A Hugging Face folder.", file_okay=False)],
     target: Target,
-    precision: Annotated[str, typer.Option(help="f32, f16, bf16 or q8_0.")] = "f16",
+    precision: Annotated[str, typer.Option(help="f32, f16, bf16, q8_0, or auto: the checkpoint's own.")] = "f16",
     as_json: AsJson = False,
 ) -> None:
     """Make a GGUF file of safetensors, as llama.cpp's own converter does. Needs the extra `convert`."""

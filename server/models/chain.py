@@ -103,7 +103,7 @@ def stages(kind: Kind, wish: Wish) -> list[Stage]:
         return [Stage("gguf-to-gguf", (*chosen, *weighed))]
     if precision in FLOATS and not weighed:
         return [Stage("hf-to-gguf", chosen)]
-    return [Stage("hf-to-gguf", ("--precision", "f16")), Stage("gguf-to-gguf", (*chosen, *weighed))]
+    return [Stage("hf-to-gguf", ("--precision", "auto")), Stage("gguf-to-gguf", (*chosen, *weighed))]
 
 
 def merged(adapter: Path, wish: Wish) -> list[Stage]:

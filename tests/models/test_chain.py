@@ -22,7 +22,7 @@ from server.models.chain import FLOATS, MADE_BY, Kind, Stage, Wish, kind_of, sta
             "huggingface",
             Wish("gguf", "q4_k_m", imatrix="auto"),
             [
-                Stage("hf-to-gguf", ("--precision", "f16")),
+                Stage("hf-to-gguf", ("--precision", "auto")),
                 Stage("gguf-to-gguf", ("--precision", "q4_k_m", "--imatrix", "auto")),
             ],
         ),
