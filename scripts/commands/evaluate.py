@@ -58,9 +58,9 @@ def command(
             concurrency=concurrency,
             batch=batch,
             timed=timed,
+            limit=limit,
             tasks=tuple(filter(None, (tasks or "").split(","))),
             tasks_dir=tasks_dir,
-            limit=limit,
         )
         found = evaluate(order, reporter)
     _say(found, out, as_json=as_json)

@@ -127,7 +127,7 @@ def test_chains() -> None:
     weighed = Wish("gguf", "q4_k_m", imatrix="auto")
     last = Stage("gguf-to-gguf", ("--precision", "q4_k_m", "--imatrix", "auto"))
     assert stages("gguf", weighed) == [last]
-    assert stages("huggingface", weighed) == [Stage("hf-to-gguf", ("--precision", "f16")), last]
+    assert stages("huggingface", weighed) == [Stage("hf-to-gguf", ("--precision", "auto")), last]
     assert stages("huggingface", Wish("gguf", "bf16")) == [Stage("hf-to-gguf", ("--precision", "bf16"))]
     assert stages("gguf", Wish("onnx")) == [Stage("gguf-to-onnx", ("--precision", "exact"))]
     onnx = Stage("hf-to-onnx", ("--precision", "int4", "--device", "dml", "--block-size", "64", "--prune-lm-head"))
