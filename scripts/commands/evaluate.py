@@ -41,28 +41,15 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, as it goes.")] = False,
 ) -> None:
     """Measure models on examples, with 95 % intervals, and compare them with the first."""
+    told = {"targets": targets, "data": data, "metrics": _named(metrics, schema), "field": field, "out": out}
+    told |= {"schema_file": schema, "json_mode": json_mode, "api_key_file": api_key_file, "max_tokens": max_tokens}
+    told |= {"concurrency": concurrency, "batch": batch, "timed": timed, "limit": limit}
+    told |= {"tasks": tuple(filter(None, (tasks or "").split(","))), "tasks_dir": tasks_dir}
     with reporting(as_json=as_json) as reporter:
         from ..evaluation.evaluate import evaluate
         from ..evaluation.order import Order
 
-        order = Order(
-            targets=tuple(targets),
-            data=data,
-            metrics=_named(metrics, schema),
-            field=field,
-            schema_file=schema,
-            json_mode=json_mode,
-            api_key_file=api_key_file,
-            out=out,
-            max_tokens=max_tokens,
-            concurrency=concurrency,
-            batch=batch,
-            timed=timed,
-            limit=limit,
-            tasks=tuple(filter(None, (tasks or "").split(","))),
-            tasks_dir=tasks_dir,
-        )
-        found = evaluate(order, reporter)
+        found = evaluate(Order.model_validate(told), reporter)
     _say(found, out, as_json=as_json)
 
 
