@@ -21,11 +21,10 @@ from rich.table import Table
 
 from converters.serving import CUPOLA, offer, serving
 from server.models.lineage import read_record
-from server.settings import child_environment
+from server.models.registry import Registry
+from server.settings import child_environment, load_settings
 
-QUESTION = "Name the capital of France."
-NEAR_TIE = "What is the capital of France?"  # the float model itself wavers between English and French here
-SYSTEM = "You are a helpful assistant."  # without one SmolLM2's template puts in another, under which Q4_1 wavers
+QUESTION = "What is the capital of France?"
 ONNX = {"fp16": "cuda", "int8": "cpu", "int4": "cpu"}  # the builder makes fp16 for GPUs; a CPU runs it, slowly
 PLAIN = ("f32", "f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0")
 WEIGHED = ("q8_0", "q5_k_m", "q4_k_m", "q4_0")
@@ -73,9 +72,10 @@ def serving_all(folder: Path, artifacts: dict[str, Path]) -> Iterator[tuple[http
             yield client, models
 
 
-def ask(client: httpx.Client, model: str, question: str) -> str:
-    """What the artifact answers, greedily."""
-    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
+def ask(client: httpx.Client, model: str, system: str | None) -> str:
+    """What the artifact answers, greedily, with the system message that `cupola convert -o NAME` serves it with."""
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": QUESTION})
     body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 24}
     response = client.post("/v1/chat/completions", json=body).raise_for_status()
     answer: str = response.json()["choices"][0]["message"]["content"]
@@ -90,16 +90,14 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
     made = make(arguments.model, arguments.folder)
-    table = Table(
-        "ARTIFACT", "TENSORS", QUESTION, NEAR_TIE, title=f"{len(made)} artifacts in {time.monotonic() - started:.0f} s"
-    )
-    right = True
+    table = Table("ARTIFACT", "TENSORS", QUESTION, title=f"{len(made)} artifacts in {time.monotonic() - started:.0f} s")
+    system, right = Registry.load(load_settings().overlay).resolve(arguments.model)[0].system, True
     with serving_all(arguments.folder, made) as (client, models):
         for label, path in made.items():
-            answer, wavering = (ask(client, models[label], question) for question in (QUESTION, NEAR_TIE))
+            answer = ask(client, models[label], system)
             record = read_record(path.parent if path.is_file() else path)
             mix = record.tensor_types if record else {}
-            table.add_row(label, ", ".join(f"{count} {kind}" for kind, count in mix.items()), answer, wavering)
+            table.add_row(label, ", ".join(f"{count} {kind}" for kind, count in mix.items()), answer)
             right &= "Paris" in answer
     Console(width=140).print(table)
     targets = [str(path) for path in made.values()]
