@@ -243,6 +243,8 @@ def tell(folder: Path, made: ModelSpec | None, record: Record | None, *, as_json
     peak = max((step.peak_memory or 0 for step in record.steps), default=0) if record else 0
     if peak:
         typer.echo(f"At most {megabytes(peak)} of memory were used.")
+    if made and made.system:  # taken over from a known model, which a name may have decided
+        typer.echo(f"System message, where a conversation brings none: {made.system}")
     if made:
         typer.echo(f"Added {made.name}. Next: cupola run {made.name} 'What is the capital of France?'")
 

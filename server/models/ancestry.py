@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from .lineage import FORMS, Record, digest
+from .lineage import FORMS, Record, StoredFile, digest
 from .registry import Registry
-from .spec import ModelSpec
+from .spec import ModelSpec, PypiSource
 from .store import Store
 
 # Of a known model, by whatever converter. Names, sizes and variants are the new entry's own.
@@ -35,8 +35,10 @@ def served_as(made: ModelSpec, known: ModelSpec | None) -> ModelSpec:
 
 
 def _digests(model: ModelSpec, store: Store) -> Iterator[str]:
-    """By which records name what is here of a model."""
+    """By which records name a model: what is here of it, and what models.yaml promises of a single file."""
     for variant in model.variants:
         manifest = store.manifest(model, variant)
         if manifest is not None:
             yield manifest.record.digest if manifest.record else digest(manifest.files)
+        elif variant.sha256 is not None and isinstance(variant.source, PypiSource):
+            yield digest([StoredFile(name=variant.source.file, size=variant.size or 0, sha256=variant.sha256)])

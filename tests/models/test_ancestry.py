@@ -6,8 +6,9 @@ import pytest
 
 from server.models.adopt import describe
 from server.models.ancestry import same_model, served_as
-from server.models.lineage import RECORD, Record, Step, digest, now, record_of, recorded
+from server.models.lineage import RECORD, Record, Step, StoredFile, digest, now, record_of, recorded
 from server.models.registry import Registry
+from server.models.spec import PypiSource
 from server.models.store import Store
 from server.settings import Settings
 
@@ -74,3 +75,11 @@ def test_a_record_beside_other_bytes_says_nothing(tmp_path: Path) -> None:
     file.write_bytes(HEADER + b"\0")
     assert record_of(tmp_path) is None
     assert describe(str(file), None, None, None, "unknown").licence == "unknown"
+
+
+def test_it_is_known_where_it_was_never_pulled(tmp_path: Path) -> None:
+    variant = Registry.load().resolve("smollm2@gguf-q4_1")[1][0]
+    assert isinstance(variant.source, PypiSource)
+    assert variant.sha256 is not None
+    read = digest([StoredFile(name=variant.source.file, size=1, sha256=variant.sha256)])
+    assert found(tmp_path, record("gguf-to-hf", read=read)) == "smollm2-135m-instruct"
