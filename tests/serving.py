@@ -1,6 +1,7 @@
 """Servers as users start them: a process, a socket, a home."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ import yaml
 from server.models.registry import Registry
 from server.models.store import Store
 from server.settings import Settings, child_environment
+
+# Beside another process of tests an engine has one core: two engines of two threads each, which wait for one another by
+# spinning, wrote 9 tokens a second on two cores, and of one thread each 92.
+SHARE = {"CUPOLA_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {}  # noqa: TID251
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class RunningServer:
 @contextmanager
 def running_server(home: Path, *arguments: str, **settings: str) -> Iterator[RunningServer]:
     """`cupola serve` on a free port with `CUPOLA_<NAME>` settings; it has ended when the block is left."""
-    environment = child_environment() | {f"CUPOLA_{name.upper()}": value for name, value in settings.items()}
+    environment = child_environment() | SHARE | {f"CUPOLA_{name.upper()}": value for name, value in settings.items()}
     if settings.get("offline") == "false":
         environment["HF_HUB_OFFLINE"] = "0"  # huggingface_hub reads its own variable, which children are given
     process = subprocess.Popen(

@@ -115,6 +115,7 @@ def test_a_client_that_leaves_frees_its_slot(server: RunningServer, stream: bool
         assert http.post("/v1/chat/completions", json={**ASK, "model": "slow", "max_tokens": 2}).status_code == 200
 
 
+@pytest.mark.alone
 def test_a_template_bomb_costs_its_own_request_alone(server: RunningServer) -> None:
     with server.client() as http:
         body = {**ASK, "model": "fake", "max_tokens": 4}

@@ -46,6 +46,7 @@ def test_a_full_queue_refuses_and_the_rest_is_served(server: RunningServer) -> N
         assert int(answer.headers["retry-after"]) > 0
 
 
+@pytest.mark.alone
 def test_waiting_for_a_load_is_waiting_too(server: RunningServer) -> None:
     with ThreadPoolExecutor(12) as threads:
         answers = list(threads.map(lambda _: ask(server, "late", 1), range(12)))

@@ -86,6 +86,7 @@ def peak_megabytes(renderer: Renderer) -> float:
     return max(peaks)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_costs_only_its_own_request(name: str) -> None:
     async def main() -> None:

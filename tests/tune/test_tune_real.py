@@ -10,7 +10,7 @@ import pytest
 from ..cli.test_run import cupola
 from ..serving import running_server
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

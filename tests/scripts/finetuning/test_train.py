@@ -36,6 +36,7 @@ QUICK: dict[str, Any] = {
 METHODS: dict[str, dict[str, Any]] = {
     "full": {"learning_rate": 3e-3},
     "lora": {"learning_rate": 1e-2, "lora": {"rank": 16, "dropout": 0}},
+    "qlora": {"learning_rate": 1e-2, "lora": {"rank": 16, "dropout": 0}},
     "bottleneck": {"learning_rate": 1e-2, "bottleneck": {"size": 64}},
 }
 
