@@ -141,10 +141,13 @@ def mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def checked(kind: type[Kind], fields: dict[str, Any], path: Path) -> Kind:
-    """Raises InvalidValue that names each field which is wrong."""
+def checked(kind: type[Kind], fields: dict[str, Any], path: Path, section: str = "") -> Kind:
+    """Raises InvalidValue that names each field which is wrong, with the section that it stands in."""
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        found = [f"{'.'.join(map(str, item['loc'])) or 'the recipe'}: {item['msg']}" for item in error.errors()]
+        within = (section,) if section else ()
+        found = [
+            f"{'.'.join(map(str, (*within, *item['loc']))) or 'the recipe'}: {item['msg']}" for item in error.errors()
+        ]
         raise InvalidValue(f"{path}: {'; '.join(found)}.") from None

@@ -17,6 +17,7 @@ from converters import manifest
 from converters.appearing import appearing
 from converters.checkpoint import COMPANIONS
 from server.errors import InvalidValue
+from server.models.files import write_atomically
 from server.models.lineage import Scalar
 from server.settings import Settings
 
@@ -35,6 +36,7 @@ from .trainer import build
 from .watching import Board, Log, Progress, read_log
 
 MODEL = "model"  # in the folder of a training: what was learned
+SUMMARY = "trained.json"  # beside it: the figures of the training
 CHECKPOINTS = "checkpoints"
 LOG = "log.jsonl"
 LIBRARIES = ("torch", "transformers", "peft", "accelerate")
@@ -118,10 +120,13 @@ def finish(
     trainer: Trainer, ready: Ready, recipe: Recipe, steps: int, checkpoint: Path | None, started: float
 ) -> Trained:
     """Write what was learned, by the main process, and sum up."""
+    outcome = _outcome(recipe, ready, (trainer.state.global_step, steps), checkpoint, time.monotonic() - started)
     if processes().is_main_process:
+        # First, so that where there is a model it is there to be read.
+        write_atomically(ready.folder / SUMMARY, outcome.model_dump_json(indent=1))
         _save(trainer.accelerator.unwrap_model(trainer.model), ready, recipe)
     processes().wait_for_everyone()
-    return _outcome(recipe, ready, (trainer.state.global_step, steps), checkpoint, time.monotonic() - started)
+    return outcome
 
 
 def prepare(recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter) -> Ready:

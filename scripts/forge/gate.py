@@ -26,7 +26,7 @@ class Verdict(BaseModel):
 
     @property
     def passed(self) -> bool:
-        return all(check.passed for check in self.checks if check.required)
+        return bool(self.admitted) and all(check.passed for check in self.checks if check.required)
 
     @property
     def admitted(self) -> list[str]:
@@ -37,10 +37,9 @@ class Verdict(BaseModel):
     @property
     def reasons(self) -> list[str]:
         """Why it did not pass, a sentence each."""
+        needed = [check for check in self.checks if not check.passed and (check.required or not self.admitted)]
         return [
-            f"{check.what}: {self.metric} is {check.found:.4f}, and {check.asked:.4f} was asked"
-            for check in self.checks
-            if not check.passed and check.required
+            f"{check.what}: {self.metric} is {check.found:.4f}, and {check.asked:.4f} was asked" for check in needed
         ]
 
 

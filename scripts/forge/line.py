@@ -19,9 +19,9 @@ from server.settings import Settings, child_environment
 
 from ..reporting import Line, Reporter
 from .outside import digests
-from .plan import Stage, keys, plan
+from .plan import BASE, Stage, keys, plan
 from .recipe import ForgeRecipe
-from .stages import MODELS, base_of, result
+from .stages import Job, base_of, result
 
 DONE = "done.json"
 JOB = "job.json"
@@ -64,32 +64,38 @@ class Forging:
         stages = plan(self.recipe)
         named = keys(stages, digests(self.recipe, self.origin, base))
         for number, stage in enumerate(stages):
-            folder = self.work / f"{stage.name}-{named[stage.name]}"
             share = (number / len(stages), 1 / len(stages))
-            self.finished[stage.name] = self._stage(stage, folder, base, share)
-        self._sweep({f"{name}-{key}" for name, key in named.items()})
+            self.finished[stage.name] = self._stage(stage, named[stage.name], base, share)
+        self._sweep({self._folder(stage, named[stage.name]) for stage in stages})
         return self.finished
 
-    def _stage(self, stage: Stage, folder: Path, base: Path, share: tuple[float, float]) -> Finished:
+    def _folder(self, stage: Stage, key: str) -> Path:
+        return self.work / (stage.name if stage.lasting else f"{stage.name}-{key}")
+
+    def _stage(self, stage: Stage, key: str, base: Path, share: tuple[float, float]) -> Finished:
+        folder, places = self._folder(stage, key), self._places(stage, base)
+        job = Job(kind=stage.kind, order=stage.order, places=places)
         done = folder / DONE
         if done.is_file():
             told = json.loads(done.read_text("utf-8"))
-            place = result(stage.kind, folder, told["outcome"])
-            if place.exists():
+            if told["key"] == key and (place := result(job, folder, told["outcome"])).exists():
                 return Finished(stage, told["outcome"], place, told["seconds"], cached=True)
-        places = {name: self.finished[name].place for name in stage.after if name in self.finished}
-        places |= {name: self.finished[name].place for name in MODELS if name in self.finished}
-        places |= {"base": base, "here": self.origin.parent.resolve()}
         started = time.monotonic()
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            job = {"kind": stage.kind, "order": stage.order, "places": {name: str(at) for name, at in places.items()}}
-            write_atomically(folder / JOB, json.dumps(job))
+            done.unlink(missing_ok=True)
+            write_atomically(folder / JOB, job.model_dump_json())
         outcome = self._process(stage, folder, share)
         seconds = round(time.monotonic() - started, 1)
         with storage_errors(folder):
-            write_atomically(done, json.dumps({"outcome": outcome, "seconds": seconds}))
-        return Finished(stage, outcome, result(stage.kind, folder, outcome), seconds, cached=False)
+            write_atomically(done, json.dumps({"key": key, "outcome": outcome, "seconds": seconds}))
+        return Finished(stage, outcome, result(job, folder, outcome), seconds, cached=False)
+
+    def _places(self, stage: Stage, base: Path) -> dict[str, Path]:
+        """What a stage finds where: the results of those before it, the checkpoint that it takes, the recipe."""
+        found = {name: self.finished[name].place for name in stage.after}
+        found |= {BASE: base, "model": base if stage.model == BASE else self.finished[stage.model].place}
+        return found | {"here": self.origin.parent.resolve()}
 
     def _process(self, stage: Stage, folder: Path, share: tuple[float, float]) -> dict[str, Any]:
         with tempfile.TemporaryFile() as errors:  # no pipe: nobody reads it before the stage has ended
@@ -146,8 +152,8 @@ class Forging:
                 self.reporter.step(start + told.fraction * width, f"{stage.name}: {told.doing}", **told.figures)
         return outcome, error
 
-    def _sweep(self, kept: set[str]) -> None:
+    def _sweep(self, kept: set[Path]) -> None:
         """What earlier recipes left is removed when all of a line is done."""
         for folder in self.work.iterdir():
-            if folder.is_dir() and folder.name not in kept and (folder / JOB).is_file():
+            if folder not in kept and (folder / JOB).is_file():
                 shutil.rmtree(folder, ignore_errors=True)

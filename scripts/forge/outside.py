@@ -1,35 +1,45 @@
-"""Digests of what a recipe names and no stage makes: a line runs again where one of those files has changed."""
+"""Digests of what a recipe names and no stage makes: a stage runs again where one of its files has changed."""
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from server.errors import InvalidValue
 
-from .recipe import ForgeRecipe
+from .plan import BASE
+from .recipe import ForgeRecipe, Section
 
-PATHS = ("sources", "validation", "test", "prompts", "folder", "task", "schema_file")  # fields that name files
+# Fields of each section that name files and folders. A bare name may mean something else: a task of ours, a model.
+FILES = {
+    "teach": ("prompts", "task"),
+    "data": ("sources", "validation", "test", "folder", "tokenizer"),
+    "distil": ("teacher",),
+    "finetune": ("loss",),
+    "evaluate": ("schema_file", "tasks_dir"),
+}
+READERS = {"evaluate": ("evaluate", "quality")}  # kinds of stages, where they are not called as the section is
 
 
-def digests(recipe: ForgeRecipe, origin: Path, base: Path) -> dict[str, str]:
-    """By path. Raises InvalidValue for a file that is not there."""
-    found = {"base": _digest(base)}
-    for section in (recipe.teach, recipe.data, recipe.evaluate):
-        for path in _named(section or {}):
-            place = origin.parent / Path(path).expanduser()
-            if place.exists():
-                found[str(path)] = _digest(place)
-            elif "/" in str(path) or "." in str(path):
-                raise InvalidValue(f"{origin} names {path}, and there is no {place}.")
+def digests(recipe: ForgeRecipe, origin: Path, base: Path) -> dict[str, dict[str, str]]:
+    """By kind of stage and path. Raises InvalidValue for a file that is not there."""
+    found = {BASE: {BASE: _digest(base)}}
+    for section, fields in FILES.items():
+        told: Section = getattr(recipe, section) or {}
+        read = {path: _digest(place) for path, place in _named(told, fields, origin)}
+        found |= dict.fromkeys(READERS.get(section, (section,)), read)
     return found
 
 
-def _named(section: dict[str, Any]) -> Iterator[str]:
-    for field in PATHS:
+def _named(section: Section, fields: tuple[str, ...], origin: Path) -> Iterator[tuple[str, Path]]:
+    for field in fields:
         given = section.get(field)
-        for path in [given] if isinstance(given, str) else given or ():
-            yield str(path)
+        for name in [given] if isinstance(given, str) else given or ():
+            path = str(name).rpartition(":")[0] if field == "loss" and ".py:" in str(name) else str(name)
+            place = origin.parent / Path(path).expanduser()
+            if place.exists():
+                yield path, place
+            elif field not in ("loss", "teacher", "tokenizer") and ("/" in path or "." in path):
+                raise InvalidValue(f"{origin} names {path}, and there is no {place}.")
 
 
 def _digest(path: Path) -> str:

@@ -6,52 +6,73 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from server import __version__
+
 from .recipe import ForgeRecipe, Section
 
-VERSION = 1  # of the stages' meaning: another makes every key another
+VERSION = 2  # of the stages' meaning: another makes every key another
+
+
+BASE = "base"
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step. `order` is what its tool is told; places in it are names of stages before, and of what is outside."""
+    """One step. `order` is what its tool is told; `model` the stage whose checkpoint it takes, or the base."""
 
     name: str
     kind: str
     order: Section
     after: tuple[str, ...] = ()
+    model: str = BASE
+    lasting: bool = False
+    """Its folder serves other orders too: a teacher's answers are kept, and what was asked is not asked again."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Every stage whose result it reads."""
+        return (*self.after, *([self.model] if self.model != BASE else []))
 
 
 def plan(recipe: ForgeRecipe) -> list[Stage]:
     """From the first to the last, each after all that it needs."""
     found: list[Stage] = []
     if recipe.teach is not None:
-        found.append(Stage("teach", "teach", recipe.teach))
+        found.append(Stage("teach", "teach", recipe.teach, lasting=True))
     taught = ("teach",) if recipe.teach is not None else ()
     found.append(Stage("data", "data", recipe.data, taught))
-    model: tuple[str, ...] = ()  # where the last one was made; of the base, nowhere
+    model = BASE
     if recipe.prune is not None:
         found.append(Stage("prune", "prune", recipe.prune.model_dump(mode="json")))
-        model = ("prune",)
-    for kind, section in (("distil", recipe.distil), ("finetune", recipe.finetune)):
-        if section is not None:
-            found.append(Stage(kind, kind, section, ("data", *model)))
-            model = (kind,)
-    found.append(Stage("merge", "merge", {}, model))
-    found.append(Stage("evaluate", "evaluate", recipe.evaluate, ("data", "merge")))
+        model = "prune"
+    if recipe.distil is not None:
+        # Merged at once where an adapter came of it: a fine-tuning begins with a checkpoint.
+        found.append(Stage("distil", "distil", recipe.distil, ("data",), model))
+        found.append(Stage("distilled", "merge", {}, ("distil",), model))
+        model = "distilled"
+    if recipe.finetune is not None:
+        found.append(Stage("finetune", "finetune", recipe.finetune, ("data",), model))
+        found.append(Stage("finetuned", "merge", {}, ("finetune",), model))
+        model = "finetuned"
+    found.append(Stage("evaluate", "evaluate", recipe.evaluate, ("data",), model))
     for artifact in recipe.artifacts:
         order = {"to": artifact.to, "precision": artifact.precision, "imatrix": artifact.imatrix}
-        found.append(Stage(artifact.name, "convert", order, ("merge",)))
+        found.append(Stage(artifact.name, "convert", order, (), model))
     names = tuple(artifact.name for artifact in recipe.artifacts)
-    found.append(Stage("quality", "quality", {**recipe.evaluate, "artifacts": names}, ("data", "merge", *names)))
+    found.append(Stage("quality", "quality", {**recipe.evaluate, "artifacts": names}, ("data", *names), model))
     return found
 
 
-def keys(stages: list[Stage], outside: Mapping[str, str]) -> dict[str, str]:
-    """By stage, the hash of all that decides its result. `outside`: digests of the files that the recipe names."""
+def keys(stages: list[Stage], outside: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """By stage, the hash of all that decides its result. `outside`: digests of what the recipe names and no stage
+    makes, by the kind of stage that reads it; the base is read by most."""
     found: dict[str, str] = {}
     for stage in stages:
-        told: dict[str, Any] = {"version": VERSION, "kind": stage.kind, "order": stage.order}
-        told["outside"] = dict(sorted(outside.items()))
-        told["before"] = [found[name] for name in stage.after]
+        told: dict[str, Any] = {"version": VERSION, "cupola": __version__, "kind": stage.kind, "order": stage.order}
+        read = dict(outside.get(stage.kind, {}))
+        if stage.kind != "teach":
+            read |= outside.get(BASE, {})
+        told["outside"] = dict(sorted(read.items()))
+        told["before"] = [found[name] for name in stage.needs]
         found[stage.name] = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
     return found

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from server.errors import InvalidValue
 from server.models.chain import Wish, stages
 
-from ..finetuning.recipe import Part, checked, mapping, merged, refuse_code
+from ..finetuning.recipe import Kind, Part, Recipe, checked, mapping, merged, refuse_code
 
 Section = dict[str, Any]
 
@@ -87,6 +88,8 @@ class ForgeRecipe(Part):
             given = {"base", "data"} & (section or {}).keys()
             if given:
                 raise ValueError(f"{name} has a {min(given)} of its own; the line puts in what comes before")
+        if self.teach is not None and "folder" in self.data:
+            raise ValueError("data.folder is ready, so that nobody would read what teach brings; leave one of them out")
         if len({artifact.name for artifact in self.artifacts}) < len(self.artifacts):
             raise ValueError("an artifact is named twice")
         return self
@@ -96,4 +99,55 @@ def load(path: Path, changes: dict[str, Any] | None = None, *, allow_scripts: bo
     """Checked, with every section, before anything runs. Raises InvalidValue."""
     recipe = checked(ForgeRecipe, merged(mapping(path), changes or {}), path)
     refuse_code((recipe.finetune or {}).get("loss"), path, allow_scripts=allow_scripts)
+    check(recipe, path)
     return recipe
+
+
+def check(recipe: ForgeRecipe, path: Path) -> None:
+    """Each section as its own tool checks it, with what the line puts in. Raises InvalidValue."""
+    from ..data.order import Order as DataOrder
+    from ..distillation.recipe import DistillRecipe
+    from ..evaluation.order import Order as EvaluationOrder
+    from ..teaching.order import Order as TeachingOrder
+
+    here = path.parent
+    if recipe.teach is not None:
+        _section(TeachingOrder, "teach", recipe.teach, path)
+    if "folder" not in recipe.data:
+        given = {"sources": [here]} if recipe.teach is not None else {}
+        _section(DataOrder, "data", {"tokenizer": ".", **given, **recipe.data}, path)
+    elif len(recipe.data) > 1:
+        raise InvalidValue(f"{path}: data.folder is ready as it is; {_others(recipe.data)} would do nothing.")
+    trained = {"base": ".", "data": here}
+    if recipe.distil is not None:
+        _refuse_bottleneck(_section(DistillRecipe, "distil", recipe.distil | trained, path), "distil", path)
+    if recipe.finetune is not None:
+        _refuse_bottleneck(_section(Recipe, "finetune", recipe.finetune | trained, path), "finetune", path)
+    told = _section(EvaluationOrder, "evaluate", recipe.evaluate | {"targets": ["."], "data": here, "out": here}, path)
+    _check_metrics(recipe.gate.metric, told.metrics, path, schema=told.schema_file is not None)
+
+
+def _section(kind: type[Kind], name: str, fields: Section, path: Path) -> Kind:
+    return checked(kind, fields, path, name)
+
+
+def _others(section: Section) -> str:
+    return ", ".join(f"data.{name}" for name in section if name != "folder")
+
+
+def _refuse_bottleneck(recipe: Recipe, name: str, path: Path) -> None:
+    if recipe.method == "bottleneck":
+        raise InvalidValue(
+            f"{path}: {name}.method: bottleneck adapters can be neither merged nor converted; choose full, lora or"
+            " qlora."
+        )
+
+
+def _check_metrics(gate: str, asked: tuple[str, ...], path: Path, *, schema: bool) -> None:
+    from ..evaluation import metrics
+
+    metrics.check(asked, schema=schema)
+    if gate not in asked:
+        raise InvalidValue(f"{path}: gate.metric: {gate} is not among evaluate.metrics ({', '.join(asked)}).")
+    if gate == "perplexity":
+        raise InvalidValue(f"{path}: gate.metric: a gate asks for a least figure, and perplexity is better when lower.")

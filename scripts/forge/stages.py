@@ -5,24 +5,30 @@ A stage writes into its folder and returns what the report says of it.
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel
 
-from server.errors import ConversionFailed
-from server.settings import Settings, child_environment
+from server.errors import InvalidValue
+from server.models.chain import Wish, stages
+from server.models.converting import Plan, run
+from server.models.progress import Progress
+from server.settings import Settings
 
 from ..checkpoint import find_checkpoint
+from ..finetuning.recipe import Recipe
 from ..reporting import Reporter
+
+if TYPE_CHECKING:
+    from ..finetuning.train import Trained
+
+Told = TypeVar("Told", bound=Recipe)
 
 MADE = "made"  # in the folder of a stage: its result
 ADAPTER = "adapter_config.json"
-MODELS = ("prune", "distil", "finetune")  # in the order in which they change the base
 
 
 class Job(BaseModel):
@@ -31,7 +37,7 @@ class Job(BaseModel):
     kind: str
     order: dict[str, Any]
     places: dict[str, Path]
-    """By name: the results of stages before; `base`, and the recipe's folder as `here`."""
+    """By name: the results of stages before; `model`, which it takes; `base`; the recipe's folder as `here`."""
 
 
 Outcome = dict[str, Any]
@@ -44,6 +50,11 @@ def _teach(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Ou
 
     folder.mkdir(parents=True, exist_ok=True)
     found = teach(Order.model_validate(job.order), folder / f"{MADE}.jsonl", reporter)
+    if found.unanswered:
+        raise InvalidValue(
+            f"{found.unanswered} requests were not answered. Run it again, which asks only those, or leave their inputs"
+            f" out: {folder / MADE}.rejected.jsonl has them."
+        )
     outcome: Outcome = msgspec.to_builtins(found)
     return outcome
 
@@ -54,12 +65,14 @@ def _data(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Out
     from ..data.prepare import prepare
 
     if "folder" in job.order:
-        shutil.copytree(job.places["here"] / job.order["folder"], folder / MADE, dirs_exist_ok=True)
+        shutil.rmtree(folder / MADE, ignore_errors=True)
+        shutil.copytree(job.places["here"] / job.order["folder"], folder / MADE)
         return {"folder": str(job.order["folder"])}
     order = dict(job.order)
     if "teach" in job.places:
         order["sources"] = [*order.get("sources", ()), str(job.places["teach"])]
     order.setdefault("tokenizer", str(job.places["base"]))
+    shutil.rmtree(folder / MADE, ignore_errors=True)  # whole, and of a run that was killed before it could say so
     return prepare(Order.model_validate(order), folder / MADE, reporter).model_dump(mode="json")
 
 
@@ -69,42 +82,53 @@ def _prune(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Ou
     from converters.quality import prose
 
     shutil.rmtree(folder / MADE, ignore_errors=True)
-    made = prune(job.places["base"], folder / MADE, Plan(**job.order), prose(), "prose.txt", reporter.step)
+    made = prune(job.places["model"], folder / MADE, Plan(**job.order), prose(), "prose.txt", reporter.step)
     return {"blocks": made.blocks, "channels": made.channels, "perplexity": made.perplexity, "dropped": made.dropped}
 
 
 def _finetune(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Outcome:
-    from ..finetuning.recipe import Recipe
     from ..finetuning.train import train
 
-    told = Recipe.model_validate({**job.order, "base": str(_before(job, "finetune")), "data": job.places["data"]})
-    return train(told, folder, settings, reporter).model_dump(mode="json")
+    return _trained(job, Recipe, folder, lambda told: train(told, folder, settings, reporter))
 
 
 def _distil(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Outcome:
     from ..distillation.distil import distil
     from ..distillation.recipe import DistillRecipe
 
-    told = DistillRecipe.model_validate({**job.order, "base": str(_before(job, "distil")), "data": job.places["data"]})
-    return distil(told, folder, settings, reporter).model_dump(mode="json")
+    return _trained(job, DistillRecipe, folder, lambda told: distil(told, folder, settings, reporter))
+
+
+def _trained(job: Job, kind: "type[Told]", folder: Path, train: "Callable[[Told], Trained]") -> Outcome:
+    """A training that ended, and was killed before it could say so, is not asked to begin again."""
+    from ..finetuning.train import MODEL, SUMMARY
+
+    if not (folder / MODEL).exists():
+        train(kind.model_validate({**job.order, "base": str(job.places["model"]), "data": job.places["data"]}))
+    outcome: Outcome = json.loads((folder / SUMMARY).read_text("utf-8"))
+    return outcome
 
 
 def _merge(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Outcome:
     """An adapter becomes a checkpoint; a checkpoint stays where it is."""
     from converters.merge import merge
 
-    last = "finetune" if "finetune" in job.places else "distil"
-    trained = job.places[last]
-    if not (trained / ADAPTER).is_file():
-        return {"at": str(trained)}
+    trained = _learned(job)
     shutil.rmtree(folder / MADE, ignore_errors=True)
-    merge(_before(job, last), trained, folder / MADE, lambda part, _: reporter.step(part, "Merging the adapter"))
-    return {"at": str(folder / MADE)}
+    if not (trained / ADAPTER).is_file():
+        return {"merged": False}
+    merge(job.places["model"], trained, folder / MADE, lambda part, _: reporter.step(part, "Merging the adapter"))
+    return {"merged": True}
+
+
+def _learned(job: Job) -> Path:
+    """What the training before has written."""
+    return next(job.places[name] for name in ("distil", "finetune") if name in job.places)
 
 
 def _evaluate(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Outcome:
     """The base and the trained checkpoint, by PyTorch."""
-    return _evaluated(job, [job.places["base"], job.places["merge"]], folder, reporter)
+    return _evaluated(job, [job.places["base"], job.places["model"]], folder, reporter)
 
 
 def _quality(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Outcome:
@@ -122,26 +146,19 @@ def _evaluated(job: Job, targets: list[Path], folder: Path, reporter: Reporter) 
 
 
 def _convert(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Outcome:
-    """By `cupola convert`, as a user would."""
-    order = job.order
-    target = folder / MADE
-    shutil.rmtree(target, ignore_errors=True)
-    reporter.step(0.0, f"Converting to {order['to']} {order['precision']}")
-    options = ["--imatrix", "auto"] if order["imatrix"] else []
-    told = [str(job.places["merge"]), "--to", order["to"], "--precision", order["precision"], *options]
-    command = [sys.executable, "-P", "-m", "server", "convert", *told, "-o", f"{target}/"]
-    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        words = done.stderr.strip().splitlines()
-        raise ConversionFailed(words[-1].removeprefix("Error: ") if words else f"cupola convert: {done.returncode}")
-    files = sorted(target.glob("*.gguf"))
-    return {"at": str(files[0] if files else target)}
+    """As `cupola convert` does it."""
+    order, target, between = job.order, folder / MADE, folder / "between"
+    for left in (target, between):
+        shutil.rmtree(left, ignore_errors=True)
+    name = f"{order['to']} {order['precision']}"
 
+    def report(progress: Progress) -> None:
+        reporter.step(progress.done / progress.total if progress.total else 0.0, f"Converting to {name}")
 
-def _before(job: Job, kind: str) -> Path:
-    """The checkpoint that a stage starts from: what the one before it made of the base, or the base."""
-    earlier = [name for name in MODELS[: MODELS.index(kind)] if name in job.places]
-    return job.places[earlier[-1] if earlier else "base"]
+    wish = Wish(order["to"], order["precision"], imatrix="auto" if order["imatrix"] else None)
+    run(Plan(job.places["model"], stages("huggingface", wish), name), target, between, report)
+    shutil.rmtree(between, ignore_errors=True)
+    return {"files": sorted(path.name for path in target.iterdir())}
 
 
 KINDS: dict[str, Kind] = {
@@ -157,15 +174,21 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def result(kind: str, folder: Path, outcome: Outcome) -> Path:
+def result(job: Job, folder: Path, outcome: Outcome) -> Path:
     """Where the result of a finished stage is."""
-    if kind in {"merge", "convert"}:
-        return Path(outcome["at"])
-    if kind in {"distil", "finetune"}:
-        return Path(outcome["model"])
-    if kind == "teach":
-        return folder / f"{MADE}.jsonl"
-    return folder / MADE if kind in {"data", "prune"} else folder
+    match job.kind:
+        case "distil" | "finetune":
+            return folder / "model"
+        case "merge":
+            return folder / MADE if outcome["merged"] else _learned(job)
+        case "convert":
+            files = [name for name in outcome["files"] if name.endswith(".gguf")]
+            return folder / MADE / files[0] if files else folder / MADE
+        case "teach":
+            return folder / f"{MADE}.jsonl"
+        case "data" | "prune":
+            return folder / MADE
+    return folder
 
 
 def base_of(name: str, settings: Settings) -> Path:

@@ -38,6 +38,8 @@ class Report(msgspec.Struct, frozen=True):
     completion_tokens: int
     cost: float | None
     rejected: dict[str, int]
+    unanswered: int
+    """Requests of this run that failed to the end; the next run asks them again."""
     teachers: dict[str, Figures]
     """By `URL#MODEL`, with " (judge)" or " (inputs)" where that was its part."""
     prompts_sha256: str

@@ -58,10 +58,9 @@ def teach(order: Order, out: Path, reporter: Reporter) -> Report:
         out.parent.mkdir(parents=True, exist_ok=True)
         with journal(out.with_suffix(".journal.jsonl")) as kept, Asking(order, kept, reporter) as asking:
             made = _make(lines, (name, task), order, asking, reporter)
-            unanswered = sum(reply.unanswered for reply in (*made.replies, *made.judged.replies))
-            if unanswered:
-                reporter.say(f"{unanswered} requests got no answer; the same command asks them again.")
             report = _report(made, name, order, kept, asking)
+            if report.unanswered:
+                reporter.say(f"{report.unanswered} requests got no answer; the same command asks them again.")
         _lines(out.with_suffix(".rejected.jsonl"), made.rejected)
         if order.generate:
             _lines(out.with_suffix(".inputs.jsonl"), [prompt.fields for prompt in made.prompts])
@@ -130,6 +129,7 @@ def _report(made: _Made, name: str, order: Order, kept: Journal, asking: Asking)
         completion_tokens=sum(one.completion_tokens for one in teachers.values()),
         cost=None if None in costs else round(sum(cost or 0.0 for cost in costs), 6),
         rejected=dict(Counter(lost.reason for lost in made.rejected).most_common()),
+        unanswered=sum(reply.unanswered for reply in (*made.replies, *made.judged.replies)),
         teachers=teachers,
         prompts_sha256=hashlib.sha256(order.prompts.read_bytes()).hexdigest(),
         task=name,

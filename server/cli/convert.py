@@ -13,10 +13,11 @@ import typer
 from filelock import FileLock, Timeout
 
 from ..errors import InvalidValue
-from ..models import conversion, recipe
+from ..models import recipe
 from ..models.adopt import describe, slug
 from ..models.ancestry import same_model, served_as
 from ..models.chain import Stage, Wish, kind_of, merged, precision_of, stages
+from ..models.converting import Plan, run
 from ..models.files import storage_errors, write_atomically
 from ..models.lineage import Record, read_record
 from ..models.origin import find
@@ -41,15 +42,6 @@ Exported = Annotated[
     Path | None,
     typer.Option("--export-olive", metavar="FILE", help="Write the workflow of Olive, and convert nothing."),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is converted, by what, and what to call the result among those of one model."""
-
-    origin: Path
-    stages: list[Stage]
-    label: str
 
 
 def register(app: typer.Typer) -> None:
@@ -202,20 +194,6 @@ def _owning(folder: Path, *, named: bool) -> Iterator[Path]:
                         folder.parent.rmdir()
     except Timeout:
         raise InvalidValue(f"Another process is converting to {folder}.") from None
-
-
-def run(plan: Plan, folder: Path, work: Path, report: Report) -> None:
-    """One converter after the other; only the last writes the folder, the others into `work`."""
-    origin, last = plan.origin, plan.stages[-1]
-    for number, stage in enumerate(plan.stages):
-        name = origin.stem if origin.suffix == ".gguf" else origin.name
-        target = folder if stage is last else work / str(number) / name
-        arguments = [stage.converter, str(origin), *stage.inputs, str(target), *stage.options]
-        paths = [origin] if origin.is_file() else [path for path in origin.iterdir() if path.is_file()]
-        size = sum(path.stat().st_size for path in paths)
-        conversion.run(arguments, f"{origin.name} cannot be converted", stage.converter, size, report)
-        files = sorted(target.glob("*.gguf"))
-        origin = files[0] if files else target
 
 
 def _adopted(name: str, folder: Path, record: Record | None, settings: Settings, report: Report) -> ModelSpec:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from scripts.forge.gate import judge
+from scripts.forge.outside import digests
 from scripts.forge.plan import keys, plan
 from scripts.forge.recipe import ForgeRecipe, load
 from scripts.forge.stages import KINDS, Job, result
@@ -39,14 +40,14 @@ def fields(small: Path, data: Path, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def start(recipe: Path, home: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-P", "-m", "server", "forge", str(recipe), "--json"]
+def start(recipe: Path, home: Path, *options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-P", "-m", "server", "forge", str(recipe), "--json", *options]
     environment = child_environment() | {"CUPOLA_HOME": str(home), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def forged(recipe: Path, home: Path) -> tuple[int, dict[str, Any]]:
-    process = start(recipe, home)
+def forged(recipe: Path, home: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    process = start(recipe, home, *options)
     said, _ = process.communicate()
     lines = [json.loads(line) for line in said.splitlines()]
     return process.returncode, lines[-1]
@@ -91,6 +92,35 @@ def test_a_line_that_is_killed_goes_on_registers_and_is_served(small: Path, data
     assert registry.resolve("places")[0].name == "places-v2"
     assert registry.resolve("places-v1")[0].aliases == ()
 
+    # Killed when the model was there and nobody had said so; and all of it carried elsewhere.
+    training.unlink()
+    moved = home / "elsewhere"
+    work.rename(moved)
+    status, found = forged(recipe, home, "--work", str(moved))
+    assert status == 0, found
+    assert [stage["name"] for stage in found["stages"] if not stage["cached"]] == ["finetune"]
+    assert json.loads(next(moved.glob("finetune-*/done.json")).read_text())["seconds"] < 60
+    assert found["version"] == "places-v2"
+
+
+def test_a_pruned_base_learns_from_the_whole_and_then_by_itself(small: Path, data: Path, tmp_path: Path) -> None:
+    """Every stage takes what the one before made, also where that is an adapter."""
+    few = {"steps": 4, "evaluate_every": 4, "precision": "fp32", "patience": None}
+    told = fields(small, data, prune={"blocks": 3}, gate={}, distil=few | {"teacher": str(small), "method": "lora"})
+    told["finetune"] = few | {"method": "lora"}
+    recipe, home = tmp_path / "recipe.yaml", tmp_path / "home"
+    recipe.write_text(yaml.safe_dump(told))
+    status, found = forged(recipe, home)
+    assert status == 0, found
+    names = [stage["name"] for stage in found["stages"]]
+    assert names == [
+        "data", "prune", "distil", "distilled", "finetune", "finetuned", "evaluate", "gguf-q8_0", "quality",
+    ]  # fmt: skip
+    merged = Path(found["stages"][5]["place"])
+    record = json.loads((merged / "cupola.json").read_text())
+    assert [step["tool"] for step in record["steps"]][-4:] == ["distil", "merge", "finetune", "merge"], record["steps"]
+    assert json.loads((merged / "config.json").read_text())["num_hidden_layers"] == 3
+
 
 def test_what_does_not_pass_is_not_registered(small: Path, data: Path, tmp_path: Path) -> None:
     recipe, home = tmp_path / "recipe.yaml", tmp_path / "home"
@@ -111,35 +141,74 @@ def recipe_of(**more: Any) -> ForgeRecipe:
 
 def test_a_stage_depends_on_what_is_before_it_and_nothing_else() -> None:
     def named(**more: Any) -> dict[str, str]:
-        return keys(plan(recipe_of(**more)), {"base": "1"})
+        return keys(plan(recipe_of(**more)), {"base": {"base": "1"}})
 
     before = named()
-    assert list(before) == ["data", "finetune", "merge", "evaluate", "gguf-q8_0", "quality"]
+    assert list(before) == ["data", "finetune", "finetuned", "evaluate", "gguf-q8_0", "quality"]
     gate = named(gate={"least": 0.1})
     assert gate == before, "the gate decides, and makes nothing"
     other = named(evaluate={"metrics": ["exact"], "max_tokens": 9})
     changed = {name for name in before if other[name] != before[name]}
     assert changed == {"evaluate", "quality"}
-    assert not {*keys(plan(recipe_of()), {"base": "2"}).values()} & {*before.values()}
+    assert not {*keys(plan(recipe_of()), {"base": {"base": "2"}}).values()} & {*before.values()}
+
+
+def test_a_file_is_read_by_some_stages_and_no_others(tmp_path: Path) -> None:
+    """What a recipe names decides the stages that read it, and those after."""
+    teacher, schema, loss, data = tmp_path / "teacher", tmp_path / "schema.json", tmp_path / "loss.py", tmp_path / "d"
+    for folder in (teacher, data):
+        folder.mkdir()
+    recipe = recipe_of(
+        data={"folder": "d"},
+        distil={"teacher": "teacher"},
+        evaluate={"metrics": ["exact"], "schema_file": "schema.json"},
+        finetune={"loss": "loss.py:mine"},
+    )
+    (tmp_path / "base").write_text("weights")
+
+    def named(changed: Path, text: str) -> dict[str, str]:
+        changed.write_text(text)
+        return keys(plan(recipe), digests(recipe, tmp_path / "recipe.yaml", tmp_path / "base"))
+
+    after = ["finetune", "finetuned", "evaluate", "gguf-q8_0", "quality"]
+    every = ["data", "distil", "distilled", *after]
+    files = {teacher / "w": every[1:], schema: ["evaluate", "quality"], loss: after, data / "train.jsonl": every}
+    for file in files:
+        file.write_text("one")
+    before = named(schema, "one")
+    for file, expected in files.items():
+        found = named(file, "another")
+        assert [name for name in before if found[name] != before[name]] == expected, file
+        before = found
+    (tmp_path / "recipe.yaml").write_text("")
+    schema.unlink()
+    with pytest.raises(InvalidValue, match=r"names schema\.json, and there is no"):
+        digests(recipe, tmp_path / "recipe.yaml", tmp_path / "base")
+
+
+def test_what_a_teacher_has_said_is_kept_for_another_order() -> None:
+    told = recipe_of(teach={"prompts": "p"}, data={})
+    assert [(stage.name, stage.lasting) for stage in plan(told)][:2] == [("teach", True), ("data", False)]
 
 
 def test_a_pruned_base_is_what_learns() -> None:
     told = recipe_of(prune={"blocks": 1}, distil={"teacher": "base"})
-    after = {stage.name: stage.after for stage in plan(told)}
+    after = {stage.name: stage.needs for stage in plan(told)}
     assert after["prune"] == ()
     assert after["distil"] == ("data", "prune")
-    assert after["finetune"] == ("data", "distil")
+    assert after["distilled"] == ("distil", "prune")
+    assert after["finetune"] == ("data", "distilled")
     assert "base" not in after
-    alone = {stage.name: stage.after for stage in plan(recipe_of(prune={"width": 0.5}))}
+    alone = {stage.name: stage.needs for stage in plan(recipe_of(prune={"width": 0.5}))}
     assert alone["finetune"] == ("data", "prune")
     with pytest.raises(ValueError, match="say what to keep"):
         recipe_of(prune={})
 
 
 def test_pruning_is_a_stage(small: Path, tmp_path: Path) -> None:
-    job = Job(kind="prune", order=recipe_of(prune={"blocks": 1}).prune.model_dump(), places={"base": small})  # type: ignore[union-attr]
+    job = Job(kind="prune", order=recipe_of(prune={"blocks": 1}).prune.model_dump(), places={"model": small})  # type: ignore[union-attr]
     outcome = KINDS["prune"](job, tmp_path, load_settings(home=tmp_path), Reporter(None))
-    made = result("prune", tmp_path, outcome)
+    made = result(job, tmp_path, outcome)
     assert json.loads((made / "config.json").read_text())["num_hidden_layers"] == outcome["blocks"] == 1
     assert (made / "cupola.json").is_file()
 
@@ -157,6 +226,10 @@ def test_the_gate_says_why() -> None:
         "over the base: exact is 0.6900, and 1.0000 was asked",
         "gguf-q8_0: exact is 0.5000, and 0.5900 was asked",
     ]
+    alone = recipe_of(artifacts=artifacts[1:])
+    nothing = judge(alone, 0.0, 0.9, {"gguf-q4_0": 0.7})
+    assert not nothing.passed, "there is nothing to register"
+    assert nothing.reasons == ["gguf-q4_0: exact is 0.7000, and 0.8500 was asked"]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +241,18 @@ def test_the_gate_says_why() -> None:
         ({"artifacts": [{"to": "onnx", "precision": "int8", "imatrix": True}]}, "--imatrix is for GGUF"),
         ({"name": "Not A Name"}, "name"),
         ({"gates": {}}, "gates: Extra inputs"),
+        ({"finetune": {"step": 3}}, r"recipe\.yaml: finetune\.step: Extra inputs"),
+        ({"finetune": {"method": "bottleneck"}}, r"finetune\.method: bottleneck adapters can be neither merged"),
+        ({"distil": {"teacher": "x", "on_policy": {"share": 2}}}, r"distil\.on_policy\.share"),
+        ({"distil": {}}, r"distil\.teacher: Field required"),
+        ({"data": {"source": ["a"]}}, r"data\.sources: Field required"),
+        ({"data": {"folder": "d", "near": 0.5}}, r"data\.folder is ready as it is; data\.near would do nothing"),
+        ({"teach": {"prompts": "p", "samples": 0}, "data": {}}, r"teach\.samples"),
+        ({"teach": {"prompts": "p"}}, "nobody would read what teach brings"),
+        ({"evaluate": {"metric": ["exact"]}}, r"evaluate\.metric: Extra inputs"),
+        ({"evaluate": {"metrics": ["exakt"]}}, "no metric 'exakt'"),
+        ({"gate": {"metric": "bleu"}}, r"gate\.metric: bleu is not among evaluate\.metrics \(exact\)"),
+        ({"evaluate": {"metrics": ["perplexity"]}, "gate": {"metric": "perplexity"}}, "better when lower"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(change: dict[str, Any], complaint: str, tmp_path: Path) -> None:
