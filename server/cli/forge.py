@@ -1,5 +1,6 @@
 """`cupola forge`: the whole line from data to a new version, by `scripts`, in a program of its own."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,10 +47,11 @@ def forge(
 
 
 def _run(command: list[str], *, as_json: bool) -> None:
-    """It has said what went wrong. With JSON it ends when its stdin does, so that it never outlives us."""
+    """It has said what went wrong. It ends when we do; with JSON also where we are killed, as its stdin ends then."""
     stdin = subprocess.PIPE if as_json else None
     environment = child_environment() | {"CUPOLA_HOME": str(load_settings().home)}
     with subprocess.Popen(command, env=environment, stdin=stdin) as process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         status = process.wait()
     if status:
         raise typer.Exit(status if status > 0 else 1)
