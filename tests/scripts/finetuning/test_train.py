@@ -16,9 +16,10 @@ import yaml
 
 from scripts import examples
 from scripts.examples import Example, Turn
-from scripts.finetuning.encoding import Encoder, load_tokenizer
+from scripts.finetuning.batches import Collator
+from scripts.finetuning.encoding import IGNORED, Encoder, load_tokenizer
 from scripts.finetuning.loading import load_trained
-from scripts.finetuning.objective import load_loss
+from scripts.finetuning.objective import NextToken, load_loss
 from scripts.finetuning.recipe import Recipe, load
 from scripts.finetuning.train import train
 from scripts.finetuning.watching import read_log
@@ -174,7 +175,27 @@ def test_it_warns_of_overfitting_and_stops_early(small: Path, data: Path, tmp_pa
     assert made.steps < made.of
     assert [sentence for sentence in told.sentences if "overfits" in sentence]
     log = [entry.validation for entry in read_log(tmp_path / "run" / "log.jsonl") if entry.validation is not None]
-    assert made.validation == min(log) < log[-1]
+    assert made.validation == min(log[1:]) < log[-1]
+
+
+def test_a_training_that_spoils_its_base_says_so(taught: Path, data: Path, tmp_path: Path) -> None:
+    """Validation asks for the answers that training overwrites: the best checkpoint is worse than the base."""
+    for split, source in {"train": data, "validation": taught.parents[1]}.items():
+        (tmp_path / f"{split}.jsonl").write_bytes((source / f"{split}.jsonl").read_bytes())
+    fields = {"method": "full", "learning_rate": 3e-3, "steps": 6, "evaluate_every": 2, "patience": 3}
+    made = train(recipe(taught, tmp_path, **fields), tmp_path / "run", Settings(), Told())
+    log = [entry.validation for entry in read_log(tmp_path / "run" / "log.jsonl") if entry.validation is not None]
+    assert made.validation_before == log[0] < min(log[1:]) == made.validation
+    assert surprise(made.model, tmp_path) == pytest.approx(made.validation, rel=1e-3)
+
+
+def surprise(folder: Path, data: Path) -> float:
+    """The validation loss of what was written."""
+    tokenizer = load_tokenizer(folder)
+    found = Encoder(tokenizer, 256).all(examples.read(data / "validation.jsonl"), "validation.jsonl")
+    batch = Collator(tokenizer.pad_token_id)(found)
+    with torch.no_grad():
+        return float(NextToken()(load_trained(folder), batch) / (batch["labels"] != IGNORED).sum())
 
 
 def test_a_loss_of_ones_own(small: Path, data: Path, tmp_path: Path) -> None:
