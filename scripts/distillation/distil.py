@@ -9,6 +9,7 @@ from ..finetuning.encoding import load_tokenizer
 from ..finetuning.model import load_model
 from ..finetuning.objective import Objective
 from ..finetuning.train import Ready, Trained, run
+from ..finetuning.processes import processes
 from ..reporting import Reporter
 from . import cache
 from .objective import CachedDistillation, build
@@ -18,7 +19,8 @@ from .vocabulary import same_vocabulary
 
 def distil(recipe: DistillRecipe, folder: Path, settings: Settings, reporter: Reporter) -> Trained:
     """As `train`, with the teacher's part in the loss. Raises InvalidValue where the two share no vocabulary."""
-    teacher = find_checkpoint(recipe.teacher, settings)
+    with processes().main_process_first():
+        teacher = find_checkpoint(recipe.teacher, settings)
     if recipe.on_policy is not None:
         from .on_policy import on_policy
 

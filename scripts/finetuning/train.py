@@ -132,7 +132,8 @@ def prepare(recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter
     splits = [examples.read(recipe.data / f"{split}.jsonl") for split in ("train", "validation")]
     if len(splits[0]) < recipe.batch:
         raise InvalidValue(f"train.jsonl has {len(splits[0])} examples, and a step takes {recipe.batch}.")
-    base = find_checkpoint(recipe.base, settings)
+    with processes().main_process_first():  # a GGUF file is made a checkpoint, by one
+        base = find_checkpoint(recipe.base, settings)
     tokenizer = load_tokenizer(base)
     if processes().is_main_process:
         claim(folder, recipe)

@@ -30,6 +30,7 @@ from server.settings import Settings, child_environment
 from tests.scripts.conftest import PLACES
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+TWO = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
 QUICK: dict[str, Any] = {
     "steps": 60, "batch": 16, "schedule": "constant", "warmup": 0.1, "evaluate_every": 20, "precision": "fp32",
     "patience": None,
@@ -106,10 +107,12 @@ def test_every_method_learns_and_is_read_again(method: str, taught: Path, data: 
         train(recipe(small, data, method=method, **METHODS[method]), tmp_path / "run", Settings(), Told())
 
 
-def start(path: Path, output: Path, *before: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, *before, "-m", "scripts", "finetune", str(path), "-o", str(output)]
+def start(
+    path: Path, output: Path, *before: str, tool: str = "finetune", into: Any = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, *before, "-m", "scripts", tool, str(path), "-o", str(output)]
     environment = child_environment() | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(command, env=environment, stdout=into, start_new_session=True)
 
 
 def losses(output: Path) -> dict[int, float]:
@@ -151,9 +154,11 @@ def test_two_processes_learn_as_one(written: Path, tmp_path: Path) -> None:
     fields = yaml.safe_load(written.read_text()) | {"lora": {"dropout": 0}}
     written.write_text(yaml.safe_dump(fields))
     alone = start(written, tmp_path / "one")
-    both = start(written, tmp_path / "two", "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
+    with (tmp_path / "said").open("wb") as said:
+        both = start(written, tmp_path / "two", *TWO, into=said)
     assert alone.wait() == 0
     assert both.wait() == 0
+    assert (tmp_path / "said").read_text().count("Validation loss") == 1
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == 24
     assert two == pytest.approx(one, abs=1e-3)
