@@ -15,6 +15,7 @@ from scripts.distillation.distil import distil
 from scripts.distillation.divergence import divergence
 from scripts.distillation.objective import spread
 from scripts.distillation.recipe import DistillRecipe
+from scripts.examples import Example
 from scripts.finetuning.train import train
 from server.errors import InvalidValue
 from server.models.lineage import read_record
@@ -117,6 +118,27 @@ def test_what_cannot_be_compared_is_refused(
     (wide / "tokenizer.json").write_text(tokens.replace("<empty_output>", "<another>"))
     with pytest.raises(InvalidValue, match="different vocabularies"):
         distil(told(wide, teacher, data), tmp_path / "b", Settings(), Told())
-    with pytest.raises(ValueError, match="on_policy goes with neither"):
-        told(student, teacher, data, on_policy={}, layers={"hidden": 1})
-    assert examples.read(data / "train.jsonl")
+    for split in ("train", "validation"):
+        examples.write(tmp_path / f"{split}.jsonl", [Example(text="All of it.")] * 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TRL's
+        with pytest.raises(InvalidValue, match="holds plain texts"):
+            distil(told(student, teacher, tmp_path, on_policy={}), tmp_path / "c", Settings(), Told())
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"layers": {"hidden": 1, "attention": 1}}, r"layers\.hidden and layers\.attention"),
+        ({"logits": {"cached": 8}}, r"logits\.cached"),
+        ({"logits": {"temperature": 2.0}}, r"logits\.temperature"),  # the default, but asked for
+        ({"packing": True, "logits": {"share": 0.9}}, r"logits\.share and packing"),
+        ({"answers": "all"}, "answers: all"),
+    ],
+)
+def test_on_policy_refuses_what_it_does_not_do(fields: dict[str, Any], named: str) -> None:
+    given = {"base": "b", "teacher": "t", "data": "d", "on_policy": {}}
+    with pytest.raises(ValueError, match=f"on_policy goes without {named}"):
+        DistillRecipe.model_validate(given | fields)
+    done = {"packing": False, "answers": "last", "logits": {"cached": None}}
+    assert DistillRecipe.model_validate(given | done).on_policy is not None
