@@ -76,6 +76,18 @@ def test_blocks_are_paired_from_the_end() -> None:
         spread(2, 4, ((0, 4),))
 
 
+@pytest.mark.parametrize("student", range(1, 13))
+@pytest.mark.parametrize("teacher", range(1, 7))
+def test_every_block_of_a_student_has_one_of_its_teacher(student: int, teacher: int) -> None:
+    """Also of one that is deeper than its teacher: -1 would be the last."""
+    pairs = spread(student, teacher, ())
+    assert [mine for mine, _ in pairs] == list(range(student))
+    theirs = [block for _, block in pairs]
+    assert theirs == sorted(theirs)
+    assert theirs[0] >= 0
+    assert theirs[-1] == teacher - 1
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_brings_back_what_pruning_took(
     way: str, student: Path, teacher: Path, data: Path, tmp_path: Path
