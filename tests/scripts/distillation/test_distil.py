@@ -1,12 +1,16 @@
 """A student that learns from its teacher's distributions, in every way there is."""
 
 import math
+import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from converters.pruning.prune import Plan, prune
 from converters.quality import prose
@@ -16,12 +20,14 @@ from scripts.distillation.divergence import divergence
 from scripts.distillation.objective import spread
 from scripts.distillation.recipe import DistillRecipe
 from scripts.examples import Example
+from scripts.finetuning.encoding import load_tokenizer
+from scripts.finetuning.model import load_model
 from scripts.finetuning.train import train
 from server.errors import InvalidValue
 from server.models.lineage import read_record
 from server.settings import Settings
 from tests.scripts.conftest import write_small
-from tests.scripts.finetuning.test_train import QUICK, Told, losses, recipe
+from tests.scripts.finetuning.test_train import QUICK, TWO, Told, losses, recipe, start
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 WAYS: dict[str, dict[str, Any]] = {
@@ -154,3 +160,29 @@ def test_on_policy_refuses_what_it_does_not_do(fields: dict[str, Any], named: st
         DistillRecipe.model_validate(given | fields)
     done = {"packing": False, "answers": "last", "logits": {"cached": None}}
     assert DistillRecipe.model_validate(given | done).on_policy is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo's rendezvous here is of Unix")
+def test_of_two_processes_one_asks_the_teacher(student: Path, teacher: Path, data: Path, tmp_path: Path) -> None:
+    recipe = told(student, teacher, data, logits={"cached": 64}, steps=3, evaluate_every=3)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True)))
+    both = start(path, tmp_path / "two", *TWO, tool="distil")
+    distil(recipe, tmp_path / "one", Settings(), Told())
+    assert both.wait() == 0
+    assert len(losses(tmp_path / "one")) == 3
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-3)
+
+
+def test_a_teacher_is_where_its_process_computes(
+    student: Path, teacher: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The student is moved there by its trainer, which is made later."""
+    device = torch.device("meta")
+    one = SimpleNamespace(device=device, main_process_first=nullcontext)
+    monkeypatch.setattr("scripts.distillation.distil.processes", lambda: one)
+    made: list[Any] = []
+    ready = SimpleNamespace(model=load_model(student), tokenizer=load_tokenizer(student))
+    monkeypatch.setattr("scripts.distillation.distil.run", lambda *given: made.append(given[-1](ready)))
+    distil(told(student, teacher, data), tmp_path / "run", Settings(), Told())
+    assert made[0]._teacher.device == device
