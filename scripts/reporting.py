@@ -39,10 +39,6 @@ class Reporter:
         self._task = bar.add_task("", total=1.0) if bar else None
         self._spoke = -inf
 
-    @property
-    def as_json(self) -> bool:
-        return self._bar is None
-
     def step(self, fraction: float, doing: str, **figures: float) -> None:
         """`fraction` in 0..1 of the whole; figures (loss=0.31) stand beside the bar."""
         if self._bar is None or self._task is None:

@@ -45,7 +45,11 @@ def command(
 
 
 def say(made: "Trained", *, as_json: bool) -> None:
-    """What came of a training."""
+    """What came of a training, by one of its processes."""
+    from ..finetuning.processes import processes
+
+    if not processes().is_main_process:
+        return
     if as_json:
         typer.echo(made.model_dump_json())
         return

@@ -33,23 +33,21 @@ class Cache:
 
 def write(
     teacher: Any, encoded: Sequence[Encoded], count: int, padding: int, folder: Path, told: Callable[[float], None]
-) -> Cache:
-    """The teacher's `count` likeliest logits; half precision, since they are only compared. There already: read."""
-    if not folder.exists():
-        tokens, values, starts = [], [], [0]
-        collate = Collator(padding)
-        for start in range(0, len(encoded), ROWS):
-            part = encoded[start : start + ROWS]
-            batch = {name: tensor.to(teacher.device) for name, tensor in collate(part).items()}
-            with torch.no_grad():
-                logits = teacher.eval()(**inputs_of(batch), use_cache=False).logits
-            learned = batch["labels"] != IGNORED
-            best = logits[learned].float().topk(min(count, logits.shape[-1]))
-            tokens.append(best.indices.to(torch.int32).cpu())
-            values.append(best.values.half().cpu())
-            starts += (starts[-1] + learned.sum(-1).cumsum(0).cpu()).tolist()
-            told(min(1.0, (start + ROWS) / len(encoded)))
-        with appearing(folder) as partial:
-            parts = {"tokens": torch.cat(tokens), "values": torch.cat(values), "starts": torch.tensor(starts)}
-            save_file(parts, partial / FILE)
-    return Cache(folder)
+) -> None:
+    """The teacher's `count` likeliest logits; half precision, since they are only compared."""
+    tokens, values, starts = [], [], [0]
+    collate = Collator(padding)
+    for start in range(0, len(encoded), ROWS):
+        part = encoded[start : start + ROWS]
+        batch = {name: tensor.to(teacher.device) for name, tensor in collate(part).items()}
+        with torch.no_grad():
+            logits = teacher.eval()(**inputs_of(batch), use_cache=False).logits
+        learned = batch["labels"] != IGNORED
+        best = logits[learned].float().topk(min(count, logits.shape[-1]))
+        tokens.append(best.indices.to(torch.int32).cpu())
+        values.append(best.values.half().cpu())
+        starts += (starts[-1] + learned.sum(-1).cumsum(0).cpu()).tolist()
+        told(min(1.0, (start + ROWS) / len(encoded)))
+    with appearing(folder) as partial:
+        parts = {"tokens": torch.cat(tokens), "values": torch.cat(values), "starts": torch.tensor(starts)}
+        save_file(parts, partial / FILE)

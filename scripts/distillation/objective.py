@@ -94,9 +94,12 @@ def mixed(student: Tensor, teacher: Tensor, targets: Tensor, told: Logits, compa
 
 
 def spread(student: int, teacher: int, pairs: tuple[tuple[int, int], ...]) -> Pairs:
-    """Blocks that are compared; the last with the last. Raises InvalidValue for one that is not there."""
+    """Blocks that are compared; the last with the last, several with one where the student is the deeper.
+
+    Raises InvalidValue for one that is not there.
+    """
     if not pairs:
-        return [(block, round((block + 1) * teacher / student) - 1) for block in range(student)]
+        return [(block, max(0, round((block + 1) * teacher / student) - 1)) for block in range(student)]
     for mine, theirs in pairs:
         if not (0 <= mine < student and 0 <= theirs < teacher):
             raise InvalidValue(

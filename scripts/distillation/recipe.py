@@ -57,11 +57,22 @@ class DistillRecipe(Recipe):
     def _one_way(self) -> "DistillRecipe":
         if self.loss is not None:
             raise ValueError("loss is for finetune; a distillation has its own")
-        if self.on_policy is not None and (self.layers.hidden or self.layers.attention or self.logits.cached):
-            raise ValueError("on_policy goes with neither layers nor logits.cached")
+        if self.on_policy is not None and (given := self._unheard()):
+            raise ValueError(f"on_policy goes without {' and '.join(given)}")
         if self.logits.cached is not None and (self.layers.hidden or self.layers.attention):
             raise ValueError("layers need the teacher itself, and logits.cached is in its place")
         return self
+
+    def _unheard(self) -> list[str]:
+        """What was given and means nothing to TRL's trainer, which has a loss and batches of its own."""
+        logits = [name for name in sorted(self.logits.model_fields_set) if getattr(self.logits, name) is not None]
+        others = {
+            "layers.hidden": self.layers.hidden > 0,
+            "layers.attention": self.layers.attention > 0,
+            "packing": self.packing,
+            "answers: all": self.answers == "all",
+        }
+        return [f"logits.{name}" for name in logits] + [name for name, given in others.items() if given]
 
 
 def load(path: Path, changes: dict[str, Any] | None = None) -> DistillRecipe:

@@ -4,14 +4,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from server.errors import InvalidValue
 
-from .processes import processes
+from .processes import on_processor, processes
 from .recipe import Recipe
 
 VALIDATION = "eval_loss"  # transformers' name of the loss on the validation examples
+
+
+def check(recipe: Recipe) -> None:
+    """Raises InvalidValue for what this device and these processes cannot do, before anything is loaded."""
+    shares(recipe, int(processes().num_processes))
+    _precision(recipe)
+    gpus = torch.cuda.device_count()
+    if gpus > 1 and processes().distributed_type == DistributedType.NO:  # DataParallel would multiply the batch
+        raise InvalidValue(
+            f"There are {gpus} GPUs: start a process for each, torchrun --nproc-per-node {gpus} -m scripts ..., or show"
+            " one GPU only, CUDA_VISIBLE_DEVICES=0."
+        )
+
+
+def shares(recipe: Recipe, count: int) -> tuple[int, int]:
+    """Examples in memory at once, and how often a step, for each of `count` processes. Raises InvalidValue."""
+    share, rest = divmod(recipe.batch, count)
+    if rest:
+        raise InvalidValue(f"batch {recipe.batch} is no multiple of {count} processes.")
+    micro = min(recipe.micro_batch or share, share)
+    if share % micro:
+        raise InvalidValue(
+            f"batch {recipe.batch} is {share} for each of {count} processes, no multiple of micro_batch {micro}."
+        )
+    return micro, share // micro
 
 
 def arguments(recipe: Recipe, folder: Path, steps: int, *, begins: bool) -> TrainingArguments:
@@ -36,16 +62,13 @@ def arguments(recipe: Recipe, folder: Path, steps: int, *, begins: bool) -> Trai
 def _batches(recipe: Recipe) -> dict[str, Any]:
     """`batch` examples a step, over processes and accumulation. Every process has its share."""
     count = int(processes().num_processes)
-    if recipe.batch % count:
-        raise InvalidValue(f"batch {recipe.batch} is no multiple of {count} processes.")
-    share = recipe.batch // count
-    micro = min(recipe.micro_batch or share, share)
+    micro, accumulated = shares(recipe, count)
     has_gpu = torch.cuda.is_available()
     return {
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
-        "gradient_accumulation_steps": share // micro,
-        "use_cpu": not has_gpu and not torch.backends.mps.is_available(),
+        "gradient_accumulation_steps": accumulated,
+        "use_cpu": on_processor(),
         "ddp_find_unused_parameters": False,
         "ddp_backend": "gloo" if count > 1 and not has_gpu else None,
         "dataloader_pin_memory": has_gpu,
@@ -64,6 +87,8 @@ def _optimiser(recipe: Recipe, steps: int) -> dict[str, Any]:
 
 def _precision(recipe: Recipe) -> dict[str, Any]:
     precision = chosen_precision(recipe)
+    if precision == "fp16" and on_processor():
+        raise InvalidValue("precision: fp16 is for GPUs; a processor computes in fp32 or bf16.")
     told: dict[str, Any] = {"bf16": precision == "bf16", "fp16": precision == "fp16"}
     if recipe.gradient_checkpointing:
         told |= {"activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": False}}

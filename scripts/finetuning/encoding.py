@@ -55,11 +55,17 @@ class Encoder:
         labels = [IGNORED] * len(tokens)
         spoken = [index for index, turn in enumerate(turns) if turn.role == "assistant" and index > 0]
         for index in spoken if self._answers == "all" else spoken[-1:]:
-            start, end = len(self._tokens(turns[:index], asks=True)), len(self._tokens(turns[: index + 1]))
-            if self._tokens(turns[:index], asks=True) != tokens[:start] or not start < end <= len(tokens):
+            asked, said = self._tokens(turns[:index], asks=True), self._tokens(turns[: index + 1])
+            start, end = len(asked), len(said)
+            if asked != tokens[:start] or not start < end:
                 raise InvalidValue(
                     "The chat template writes an answer otherwise than it asks for one, so what is learned would not"
                     " be what is served."
+                )
+            if said != tokens[:end]:
+                raise InvalidValue(
+                    "The chat template writes an earlier answer otherwise than the last one, which alone can be"
+                    " learned; take answers: last."
                 )
             labels[start:end] = tokens[start:end]
         return Encoded(tokens, labels)

@@ -11,6 +11,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from server.errors import InvalidValue
 from server.models.files import write_atomically
 
+from .processes import processes
 from .recipe import Recipe
 
 STATE = "trainer_state.json"  # transformers writes it last
@@ -36,8 +37,10 @@ def last_whole(checkpoints: Path) -> Path | None:
     """The newest checkpoint that was written to its end; what a kill left half-written is removed."""
     found = sorted(checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     whole = [path for path in found if _is_whole(path)]
-    for path in set(found) - set(whole):
-        shutil.rmtree(path)
+    if processes().is_main_process:
+        for path in set(found) - set(whole):
+            shutil.rmtree(path)
+    processes().wait_for_everyone()  # who goes on writes into folders of these names
     return whole[-1] if whole else None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from safetensors import safe_open
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, set_seed
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, set_seed
 
 from converters import manifest
 from converters.appearing import appearing
@@ -25,7 +25,7 @@ from .. import examples
 from ..checkpoint import find_checkpoint
 from ..reporting import Reporter
 from . import methods
-from .arguments import chosen_precision
+from .arguments import VALIDATION, check, chosen_precision
 from .encoding import Encoded, Encoder, load_tokenizer
 from .model import context_of, trainable
 from .objective import NextToken, Objective, load_loss
@@ -33,7 +33,7 @@ from .processes import processes
 from .recipe import Recipe
 from .resuming import claim, digests, last_whole
 from .trainer import build
-from .watching import Board, Log, Progress, read_log
+from .watching import Board, Log, Progress
 
 MODEL = "model"  # in the folder of a training: what was learned
 SUMMARY = "trained.json"  # beside it: the figures of the training
@@ -43,7 +43,7 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate")
 
 
 class Trained(BaseModel):
-    """What came of a training. Losses are mean surprises of a learned token, in nats."""
+    """What came of a training. Losses are mean surprises of a learned token, in nats; `validation` is of `model`."""
 
     model: Path
     method: str
@@ -120,7 +120,7 @@ def finish(
     trainer: Trainer, ready: Ready, recipe: Recipe, steps: int, checkpoint: Path | None, started: float
 ) -> Trained:
     """Write what was learned, by the main process, and sum up."""
-    outcome = _outcome(recipe, ready, (trainer.state.global_step, steps), checkpoint, time.monotonic() - started)
+    outcome = _outcome(trainer.state, ready, recipe, steps, checkpoint, time.monotonic() - started)
     if processes().is_main_process:
         # First, so that where there is a model it is there to be read.
         write_atomically(ready.folder / SUMMARY, outcome.model_dump_json(indent=1))
@@ -133,10 +133,12 @@ def prepare(recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter
     """Check everything that can be wrong before the first step. Raises InvalidValue."""
     if (folder / MODEL).exists():
         raise InvalidValue(f"{folder / MODEL} exists already: that training is finished.")
+    check(recipe)
     splits = [examples.read(recipe.data / f"{split}.jsonl") for split in ("train", "validation")]
     if len(splits[0]) < recipe.batch:
         raise InvalidValue(f"train.jsonl has {len(splits[0])} examples, and a step takes {recipe.batch}.")
-    base = find_checkpoint(recipe.base, settings)
+    with processes().main_process_first():  # a GGUF file is made a checkpoint, by one
+        base = find_checkpoint(recipe.base, settings)
     tokenizer = load_tokenizer(base)
     if processes().is_main_process:
         claim(folder, recipe)
@@ -150,17 +152,20 @@ def prepare(recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter
     return Ready(model, tokenizer, base, encoded[0], encoded[1], folder, reporter)
 
 
-def _outcome(recipe: Recipe, ready: Ready, steps: tuple[int, int], checkpoint: Path | None, seconds: float) -> Trained:
-    log = read_log(ready.folder / LOG)
-    validations = [entry.validation for entry in log if entry.validation is not None]
+def _outcome(
+    state: TrainerState, ready: Ready, recipe: Recipe, steps: int, checkpoint: Path | None, seconds: float
+) -> Trained:
+    """The best checkpoint was loaded where there is patience. The base is none, however much better it was."""
+    validations = [entry[VALIDATION] for entry in state.log_history if VALIDATION in entry]
+    best = state.best_metric if recipe.patience is not None and state.best_model_checkpoint else None
     trained, parameters = trainable(ready.model)
     return Trained(
         model=ready.folder / MODEL,
         method=recipe.method,
-        steps=steps[0],
-        of=steps[1],
-        loss=[entry.loss for entry in log if entry.loss is not None][-1],
-        validation=min(validations) if recipe.patience else validations[-1],
+        steps=state.global_step,
+        of=steps,
+        loss=[entry["loss"] for entry in state.log_history if "loss" in entry][-1],
+        validation=validations[-1] if best is None else best,
         validation_before=validations[0],
         trained_parameters=trained,
         parameters=parameters,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback
@@ -62,10 +63,10 @@ class ObjectiveTrainer(Trainer):
         return metrics
 
     def _mean(self, examples: Any) -> float:
-        """Every process takes its share."""
+        """Every process takes its share. Summed as Python's floats, since Apple's GPUs have none of 64 bits."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         mine = [examples[index] for index in range(rank, len(examples), processes)]
-        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        total, count = 0.0, 0
         model: Any = self.model
         model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -73,10 +74,10 @@ class ObjectiveTrainer(Trainer):
                 batch = self._prepare_inputs(
                     self.data_collator(mine[start : start + self.args.per_device_eval_batch_size])
                 )
-                total[0] += self._validation(model, batch).double()
-                total[1] += (batch["labels"] != IGNORED).sum()
-        summed = self.accelerator.reduce(total, reduction="sum")
-        return float(summed[0] / summed[1])
+                total += float(self._validation(model, batch))
+                count += int((batch["labels"] != IGNORED).sum())
+        totals, counts = zip(*gather_object([(total, count)]), strict=True)
+        return float(sum(totals) / sum(counts))
 
 
 def build(

@@ -18,6 +18,11 @@ from tests.chat.rendering import running_renderer
 pytestmark = pytest.mark.real
 TURNS = (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Bye"), ("assistant", "Farewell."))
 CHAT = Example(tuple(Turn(role, content) for role, content in TURNS))  # type: ignore[arg-type]
+STRIPPED = (  # what the last answer was thought of is written, and what earlier ones were is left out, as in Qwen3's
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 SHORT = Example((Turn("user", "2 + 2?"), Turn("assistant", "4")))
 
 
@@ -36,6 +41,15 @@ def test_only_answers_are_learned_with_their_end(tokenizer: Any) -> None:
     assert learned(tokenizer, CHAT, "last") == "Farewell.<|im_end|>\n"
     assert learned(tokenizer, CHAT, "all") == "Hello.<|im_end|>\nFarewell.<|im_end|>\n"
     assert learned(tokenizer, Example(text="All of it."), "last") == " of it."  # nothing stands before the first
+
+
+def test_no_answer_reaches_into_the_next_turn(small: Path) -> None:
+    """Alone an earlier answer is longer than in the whole, so its end there is in the turn behind it."""
+    thinking = load_tokenizer(small)
+    thinking.chat_template = STRIPPED
+    assert learned(thinking, CHAT, "last") == "<think>\n\n</think>\n\nFarewell.<|im_end|>\n"
+    with pytest.raises(InvalidValue, match=r"writes an earlier answer otherwise.*take answers: last"):
+        learned(thinking, CHAT, "all")
 
 
 def test_the_prompt_is_the_servers(tokenizer: Any, tokenizer_folder: Path) -> None:

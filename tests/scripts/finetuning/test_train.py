@@ -16,9 +16,10 @@ import yaml
 
 from scripts import examples
 from scripts.examples import Example, Turn
-from scripts.finetuning.encoding import Encoder, load_tokenizer
+from scripts.finetuning.batches import Collator
+from scripts.finetuning.encoding import IGNORED, Encoder, load_tokenizer
 from scripts.finetuning.loading import load_trained
-from scripts.finetuning.objective import load_loss
+from scripts.finetuning.objective import NextToken, load_loss
 from scripts.finetuning.recipe import Recipe, load
 from scripts.finetuning.train import train
 from scripts.finetuning.watching import read_log
@@ -29,6 +30,7 @@ from server.settings import Settings, child_environment
 from tests.scripts.conftest import PLACES
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+TWO = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
 QUICK: dict[str, Any] = {
     "steps": 60, "batch": 16, "schedule": "constant", "warmup": 0.1, "evaluate_every": 20, "precision": "fp32",
     "patience": None,
@@ -105,10 +107,12 @@ def test_every_method_learns_and_is_read_again(method: str, taught: Path, data: 
         train(recipe(small, data, method=method, **METHODS[method]), tmp_path / "run", Settings(), Told())
 
 
-def start(path: Path, output: Path, *before: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, *before, "-m", "scripts", "finetune", str(path), "-o", str(output)]
+def start(
+    path: Path, output: Path, *before: str, tool: str = "finetune", into: Any = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, *before, "-m", "scripts", tool, str(path), "-o", str(output)]
     environment = child_environment() | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(command, env=environment, stdout=into, start_new_session=True)
 
 
 def losses(output: Path) -> dict[int, float]:
@@ -150,9 +154,11 @@ def test_two_processes_learn_as_one(written: Path, tmp_path: Path) -> None:
     fields = yaml.safe_load(written.read_text()) | {"lora": {"dropout": 0}}
     written.write_text(yaml.safe_dump(fields))
     alone = start(written, tmp_path / "one")
-    both = start(written, tmp_path / "two", "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
+    with (tmp_path / "said").open("wb") as said:
+        both = start(written, tmp_path / "two", *TWO, into=said)
     assert alone.wait() == 0
     assert both.wait() == 0
+    assert (tmp_path / "said").read_text().count("Validation loss") == 1
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == 24
     assert two == pytest.approx(one, abs=1e-3)
@@ -174,7 +180,27 @@ def test_it_warns_of_overfitting_and_stops_early(small: Path, data: Path, tmp_pa
     assert made.steps < made.of
     assert [sentence for sentence in told.sentences if "overfits" in sentence]
     log = [entry.validation for entry in read_log(tmp_path / "run" / "log.jsonl") if entry.validation is not None]
-    assert made.validation == min(log) < log[-1]
+    assert made.validation == min(log[1:]) < log[-1]
+
+
+def test_a_training_that_spoils_its_base_says_so(taught: Path, data: Path, tmp_path: Path) -> None:
+    """Validation asks for the answers that training overwrites: the best checkpoint is worse than the base."""
+    for split, source in {"train": data, "validation": taught.parents[1]}.items():
+        (tmp_path / f"{split}.jsonl").write_bytes((source / f"{split}.jsonl").read_bytes())
+    fields = {"method": "full", "learning_rate": 3e-3, "steps": 6, "evaluate_every": 2, "patience": 3}
+    made = train(recipe(taught, tmp_path, **fields), tmp_path / "run", Settings(), Told())
+    log = [entry.validation for entry in read_log(tmp_path / "run" / "log.jsonl") if entry.validation is not None]
+    assert made.validation_before == log[0] < min(log[1:]) == made.validation
+    assert surprise(made.model, tmp_path) == pytest.approx(made.validation, rel=1e-3)
+
+
+def surprise(folder: Path, data: Path) -> float:
+    """The validation loss of what was written."""
+    tokenizer = load_tokenizer(folder)
+    found = Encoder(tokenizer, 256).all(examples.read(data / "validation.jsonl"), "validation.jsonl")
+    batch = Collator(tokenizer.pad_token_id)(found)
+    with torch.no_grad():
+        return float(NextToken()(load_trained(folder), batch) / (batch["labels"] != IGNORED).sum())
 
 
 def test_a_loss_of_ones_own(small: Path, data: Path, tmp_path: Path) -> None:
