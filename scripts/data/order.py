@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from ..finetuning.recipe import Part
+from ..recipe import Part
 
 
 class Shares(Part):

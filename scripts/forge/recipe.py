@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from server.models.chain import Wish, stages
 
-from ..finetuning.recipe import Part, checked, mapping, merged, refuse_code
+from ..recipe import Part, checked, mapping, merged, refuse_code
 
 Section = dict[str, Any]
 

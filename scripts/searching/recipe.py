@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..finetuning.recipe import Part, Recipe, anchored, checked, mapping, merged, refuse_code
+from ..finetuning.recipe import Recipe
+from ..recipe import Part, anchored, checked, mapping, merged, refuse_code
 
 Value = float | int | str | bool | None
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..api_key import read_key
-from ..finetuning.recipe import Part, checked, mapping, merged
+from ..recipe import Part, checked, mapping, merged
 
 OWN = "own"
 Price = Annotated[
