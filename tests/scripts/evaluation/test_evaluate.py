@@ -1,15 +1,19 @@
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.evaluation import served
-from scripts.evaluation.answers import file_name
+from scripts.evaluation.answers import Answer, Asked, file_name
 from scripts.evaluation.evaluate import evaluate
 from scripts.evaluation.found import Evaluation
+from scripts.evaluation.memory import Peak
 from scripts.evaluation.order import Order
+from scripts.evaluation.targets import Found, Ready
 from scripts.reporting import Reporter
 from server.errors import CupolaError, InvalidValue
 from tests.serving import add_fake_model, pull, running_server
@@ -35,7 +39,7 @@ def test_a_busy_server_is_asked_for_a_loss_again(tmp_path: Path) -> None:
     with endpoint() as server:
         server.scoring = [(503, "{}"), (0, ""), (200, '{"prompt": "a"}'), (429, "{}")]
         made = run(server.url, data(tmp_path, [("a", "a"), ("b", "c")]), metrics=("perplexity",))
-    assert made.targets[0].not_measured == {}
+    assert "perplexity" not in made.targets[0].not_measured
     assert made.targets[0].metrics["perplexity"].value == pytest.approx(math.exp(0.5))
 
 
@@ -174,6 +178,33 @@ def test_nobody_at_the_address(tmp_path: Path) -> None:
         url = server.url
     with pytest.raises(CupolaError, match="Nothing answers at http"):
         run(url, data(tmp_path, [("a", "a")]))
+
+
+def test_a_kill_behind_the_last_answer_leaves_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, out, peak = data(tmp_path, [("a", "a"), ("b", "b")]), tmp_path / "out", Peak()
+
+    def ask(asked: list[Asked]) -> Iterator[Answer]:
+        for one in asked:
+            peak.value += 5_000_000
+            yield Answer(one.key, text="a")
+        raise RuntimeError("killed")
+
+    @contextmanager
+    def ready(*_: object) -> Iterator[Ready]:
+        yield Ready(ask, peak)
+
+    monkeypatch.setattr("scripts.evaluation.evaluate.ready", ready)
+    monkeypatch.setattr("scripts.evaluation.evaluate.look", lambda *_: Found(3_000_000, "content"))
+    with pytest.raises(RuntimeError, match="killed"):
+        run("mine", found, out=out)
+    [target] = run("mine", found, out=out).targets
+    assert (target.memory_bytes, target.size_bytes, target.not_measured) == (10_000_000, 3_000_000, {})
+    [file] = out.glob("answers-*.jsonl")
+    file.write_bytes(b"".join(line for line in file.read_bytes().splitlines(True) if b'"memory"' not in line))
+    [target] = run("mine", found, out=out).targets
+    assert (target.memory_bytes, target.size_bytes) == (None, 3_000_000)
+    assert list(target.not_measured) == ["memory_bytes"]
+    assert "runs already" not in target.not_measured["memory_bytes"]
 
 
 def test_answers_of_something_else_are_refused(tmp_path: Path) -> None:
