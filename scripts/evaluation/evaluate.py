@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import msgspec
+
 from server.errors import InvalidValue
 from server.models.files import storage_errors, write_atomically
 
@@ -106,7 +108,7 @@ def _ask(target: str, found: Found, asked: list[examples.Example], order: Order,
             with ready(target, order) as target_ready:
                 for number, answer in enumerate(target_ready.ask(missing), len(every) - len(missing) + 1):
                     _remember(kept, identity, target_ready.peak)  # first: a kill after the last answer loses nothing
-                    kept.add(answer)
+                    kept.add(msgspec.structs.replace(answer, setting=identity))
                     share.step(number / len(every), "answering")
                 _remember(kept, identity, target_ready.peak)
             not_measured |= target_ready.not_measured
