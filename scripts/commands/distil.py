@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..reporting import reporting
-from .finetune import assigned, say
+from .finetune import say
 
 EXAMPLE = "python -m scripts distil recipe.yaml --teacher smollm2 --base ./SmolLM2-20 --data ./data -o ./student"
 
@@ -30,6 +30,7 @@ def command(
         from server.settings import load_settings
 
         from ..distillation.recipe import load
+        from ..recipe import assigned
 
         given = {"base": base, "teacher": teacher, "data": data and str(data.resolve())}
         told = load(recipe, assigned(changes or [], given))

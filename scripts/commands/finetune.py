@@ -1,12 +1,9 @@
 """`python -m scripts finetune`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from converters import plain_yaml
-from server.errors import InvalidValue
 
 from ..reporting import reporting
 
@@ -35,6 +32,7 @@ def command(
         from server.settings import load_settings
 
         from ..finetuning.recipe import load
+        from ..recipe import assigned
 
         given = {"base": base, "data": data and str(data.resolve())}
         told = load(recipe, assigned(changes or [], given), allow_scripts=allow_scripts)
@@ -57,21 +55,3 @@ def say(made: "Trained", *, as_json: bool) -> None:
     typer.echo(f"{made.model}: {made.method}, {made.steps} steps{stopped}, {made.seconds:.0f} s, {made.precision}.")
     typer.echo(f"Trained {made.trained_parameters:,} of {made.parameters:,} parameters.")
     typer.echo(f"Validation loss {made.validation_before:.4f} before, {made.validation:.4f} after.")
-
-
-def assigned(changes: list[str], given: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a recipe from `a.b=value` and from options; values are YAML. Raises InvalidValue."""
-    fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    for change in changes:
-        name, equals, value = change.partition("=")
-        if not equals:
-            raise InvalidValue(f"--set takes FIELD=VALUE, and '{change}' has no '='.")
-        place = fields
-        *outer, last = name.split(".")
-        for part in outer:
-            place = place.setdefault(part, {})
-        try:
-            place[last] = plain_yaml.parse(value)
-        except plain_yaml.NotPlain as error:
-            raise InvalidValue(f"--set {name}: the value {error}.") from None
-    return fields

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ..reporting import reporting
-from .finetune import assigned
 
 if TYPE_CHECKING:
     from ..forge.forge import Forged
@@ -35,6 +34,7 @@ def command(
         from server.settings import load_settings
 
         from ..forge.recipe import load
+        from ..recipe import assigned
 
         told = load(recipe, assigned(changes or [], {}), allow_scripts=allow_scripts)
         from ..forge.forge import forge

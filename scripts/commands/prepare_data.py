@@ -47,7 +47,7 @@ def command(
     with reporting(as_json=as_json) as reporter:
         from ..data.order import Order
         from ..data.prepare import prepare
-        from ..finetuning.recipe import checked
+        from ..recipe import checked
 
         told = given.params | {"input": asked, "output": answered, "near": _near(near), "shares": _shares(shares)}
         told |= {"paraphrase": _paraphrase(paraphrase, paraphrase_model, paraphrases)}

@@ -40,6 +40,8 @@ def command(
             written = rating.export((files[0], files[1]), data, out, seed)
             said = f"{written.sheet} has {written.rows} pairs ({written.same} are the same and left out)."
             said += f" Fill in 'better': 1, 2 or =. Keep {written.key} from the raters."
+            if written.older:
+                said += f" {written.older} answers of older settings or states of a target are left out."
             typer.echo(written.model_dump_json() if as_json else said)
             return
         if len(files) != 1:

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ..reporting import reporting
-from .finetune import assigned
 
 if TYPE_CHECKING:
     from ..searching.search import Found
@@ -31,6 +30,7 @@ def command(
     with reporting(as_json=as_json) as reporter:
         from server.settings import load_settings
 
+        from ..recipe import assigned
         from ..searching.recipe import load
 
         given = {"base": base, "data": data and str(data.resolve())}

@@ -1,5 +1,6 @@
 """`python -m scripts table-queries`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,10 @@ def command(
     requests: Annotated[int, typer.Option(min=1, help="Requests for a teacher to answer.")] = 1200,
     test: Annotated[int, typer.Option(min=1, help="Examples to measure with.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Another seed makes other requests.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write the data of the worked distillation: requests about a table for a teacher, and a test with SQL answers."""
-    with reporting(as_json=False):
+    with reporting(as_json=as_json):
         import msgspec
 
         from converters.appearing import appearing
@@ -29,4 +31,5 @@ def command(
             lines = (msgspec.json.encode(question.line) + b"\n" for question in questions("train", requests, seed))
             (partial / "requests.jsonl").write_bytes(b"".join(lines))
             examples.write(partial / "test.jsonl", [question.example for question in questions("test", test, seed)])
-    typer.echo(f"{folder}: requests.jsonl with {requests} lines for a teacher, test.jsonl with {test} examples.")
+    said = f"{folder}: requests.jsonl with {requests} lines for a teacher, test.jsonl with {test} examples."
+    typer.echo(json.dumps({"folder": str(folder), "requests": requests, "test": test}) if as_json else said)

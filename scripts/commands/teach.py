@@ -12,7 +12,6 @@ from rich.table import Table
 from server.errors import InvalidValue
 
 from ..reporting import reporting
-from .finetune import assigned
 
 if TYPE_CHECKING:
     from ..teaching.report import Report
@@ -46,6 +45,7 @@ def command(
 ) -> None:
     """Let teachers answer inputs, and keep what passes. Killed, the same command goes on where it was."""
     with reporting(as_json=as_json) as reporter:
+        from ..recipe import assigned
         from ..teaching.order import load
         from ..teaching.teach import teach
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ..finetuning.recipe import Part
+from ..chat_client import is_address
+from ..recipe import Part
 
 
 class Shares(Part):
@@ -28,6 +29,13 @@ class Paraphrase(Part):
     concurrency: Annotated[int, Field(ge=1)] = 4
     deadline: Annotated[float, Field(gt=0)] = 120
     """Seconds for one request."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_one(cls, url: str) -> str:
+        if not is_address(url):
+            raise ValueError(f"'{url}' is no URL; write http://HOST:PORT/v1")
+        return url
 
 
 class Order(Part):

@@ -102,7 +102,7 @@ def _paraphrase(
     kept: list[Example] = []
     numbers = iter([number for number, split in enumerate(splits) if split == "train"])
     total, done = splits.count("train"), 0
-    while batch := list(islice(numbers, AT_ONCE)):
+    while not teacher.given_up and (batch := list(islice(numbers, AT_ONCE))):
         made = teacher.paraphrases([store.example(number) for number in batch])
         for example, length in zip(made, intake.meter.measure(made), strict=True):
             if isinstance(length, Bad):
@@ -113,6 +113,9 @@ def _paraphrase(
                 kept.append(example)
         done += len(batch)
         reporter.step(READ + (1 - READ) * done / total, "paraphrasing", paraphrases=len(kept))
+    teacher.require_an_answer()
+    if teacher.given_up and done < total:
+        reporter.say(f"{order.paraphrase.url} answered no more: {total - done} examples were not paraphrased.")
     told = order.paraphrase
     counted = dict(sorted(teacher.failed.items()))
     return Paraphrases(url=told.url, model=told.model, asked=teacher.asked, kept=len(kept), failed=counted), kept

@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..finetuning.recipe import Part, Recipe, anchored, checked, mapping, merged
+from ..finetuning.recipe import Recipe
+from ..recipe import Part, anchored, checked, mapping, merged
 
 Divergence = Literal["forward", "reverse", "jensen-shannon"]
 

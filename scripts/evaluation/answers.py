@@ -31,6 +31,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     loss: float | None = None
     loss_tokens: int = 0
     memory: int | None = None  # of no example: the peak of a run, bytes
+    setting: str = ""  # that it was given under, as `Order.identity` has it
 
 
 class Asked(msgspec.Struct, frozen=True):

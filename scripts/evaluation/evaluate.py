@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import msgspec
+
 from server.errors import InvalidValue
 from server.models.files import storage_errors, write_atomically
 
 from .. import examples
 from ..reporting import Reporter
 from . import harness, metrics
-from .answers import Answer, book, questions
+from .answers import Answer, Book, book, questions
 from .found import Comparison, Evaluation, Target
 from .measures import Measured, measure
+from .memory import Peak
 from .order import Order
 from .statistics import compare, figure
 from .targets import Found, look, ready
@@ -104,21 +107,30 @@ def _ask(target: str, found: Found, asked: list[examples.Example], order: Order,
             share.step((len(every) - len(missing)) / len(every), "starting")
             with ready(target, order) as target_ready:
                 for number, answer in enumerate(target_ready.ask(missing), len(every) - len(missing) + 1):
-                    kept.add(answer)
+                    _remember(kept, identity, target_ready.peak)  # first: a kill after the last answer loses nothing
+                    kept.add(msgspec.structs.replace(answer, setting=identity))
                     share.step(number / len(every), "answering")
-                if target_ready.peak is not None:
-                    kept.add(Answer(key=identity, memory=target_ready.peak.value))
+                _remember(kept, identity, target_ready.peak)
             not_measured |= target_ready.not_measured
         memory = kept.answers.get(identity)
         answers = [kept.answers[one.key] for one in every]
     return _Asked(answers, None if memory is None else memory.memory, not_measured)
 
 
+def _remember(kept: Book, identity: str, peak: Peak | None) -> None:
+    """The memory of a run, when there is more of it than was written down."""
+    before = kept.answers.get(identity)
+    if peak is not None and peak.value > (before.memory or 0 if before else 0):
+        kept.add(Answer(key=identity, memory=peak.value))
+
+
 def _target(target: str, found: Found, said: _Asked, measured: Measured, order: Order) -> Target:
     kind = order.kind(target)
     reasons = measured.not_measured | said.not_measured
-    if said.memory is None:
+    if kind == "served":
         reasons["memory_bytes"] = reasons["size_bytes"] = "a server that runs already is not ours to look into"
+    elif said.memory is None:
+        reasons["memory_bytes"] = "its answers were kept by a run that ended before it was written down"
     if order.json_mode and kind == "checkpoint":
         reasons["json_mode"] = "PyTorch writes freely; only servers hold answers to JSON"
     return Target(

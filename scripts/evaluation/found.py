@@ -2,8 +2,6 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.errors import InvalidValue
-
 from .order import Kind
 
 
@@ -76,10 +74,3 @@ class Evaluation(BaseModel):
     targets: list[Target]
     comparisons: list[Comparison]
     seconds: float = Field(description="of the whole evaluation")
-
-    def of(self, target: str) -> Target:
-        """Raises InvalidValue for a target that was not measured."""
-        for found in self.targets:
-            if found.target == target:
-                return found
-        raise InvalidValue(f"{target} was not evaluated; there are {', '.join(one.target for one in self.targets)}.")

@@ -24,12 +24,12 @@ def exact_spaces(answer: str, wanted: str) -> float:
 
 
 def exact_words(answer: str, wanted: str) -> float:
-    """But for case, white space and what stands around the answer: a full stop, a semicolon, quotation marks."""
+    """But for white space, case, and a full stop or semicolon at the end."""
     return float(_plain(answer) == _plain(wanted))
 
 
 def _plain(text: str) -> list[str]:
-    return text.casefold().strip(" \n\t.;:!?`\"'").split()
+    return text.casefold().strip().rstrip(".;").split()
 
 
 def exact_json(answer: str, wanted: str) -> float:

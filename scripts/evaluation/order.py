@@ -4,13 +4,14 @@ import hashlib
 import re
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
+import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import InvalidValue
 
 from ..api_key import read_key
+from ..chat_client import is_address
 
 Kind = Literal["served", "artifact", "checkpoint"]
 
@@ -59,14 +60,14 @@ class Order(BaseModel):
         served = [target for target in self.targets if self.kind(target) == "served"]
         for target in served:
             url, _, model = target.partition("#")
-            if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url) or not _has_host(url):
+            if re.search(r"\s", url) or not is_address(url):
                 raise InvalidValue(f"'{target}' has no address in it; write http://HOST:PORT/v1#MODEL.")
             if not model:
                 raise InvalidValue(f"'{target}' names no model; write http://HOST:PORT/v1#MODEL.")
         if self.api_key_file is not None:
             if not self.api_key_file.is_file():
                 raise InvalidValue(f"There is no file {self.api_key_file}.")
-            if len({urlsplit(target).netloc for target in served}) > 1:
+            if len({httpx.URL(target.partition("#")[0]).netloc for target in served}) > 1:
                 raise InvalidValue("A key belongs to one server; name targets of one address with --api-key-file.")
 
     def identity(self, target: str, content: str = "") -> str:
@@ -98,11 +99,3 @@ class Order(BaseModel):
 def _has_weights(name: str) -> bool:
     folder = Path(name).expanduser()
     return folder.is_dir() and any(folder.glob("*.safetensors"))
-
-
-def _has_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # a port that is none
-        return False

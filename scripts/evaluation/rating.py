@@ -32,12 +32,13 @@ class Key(BaseModel):
 
 
 class Exported(BaseModel):
-    """What was written, and the pairs that were left out because both said the same."""
+    """What was written; the pairs that were left out because both said the same, and answers of older settings."""
 
     sheet: str
     key: str
     rows: int
     same: int
+    older: int
 
 
 class Ratings(BaseModel):
@@ -56,7 +57,7 @@ def export(files: tuple[Path, Path], data: Path, sheet: Path, seed: int = 0) -> 
     Raises InvalidValue.
     """
     asked = examples.read(data / "test.jsonl" if data.is_dir() else data)
-    one, other = (_answers(file, asked) for file in files)
+    (one, older), (other, older_too) = (_answers(file, asked) for file in files)
     shared = [n for n in range(len(asked)) if n in one and n in other]
     if not shared:
         raise InvalidValue(f"{files[0]} and {files[1]} answer none of the same examples of {data}.")
@@ -85,7 +86,8 @@ def export(files: tuple[Path, Path], data: Path, sheet: Path, seed: int = 0) -> 
                 raise InvalidValue(f"{path} exists already, and may hold ratings; choose another name.")
         write_atomically(where, key.model_dump_json() + "\n")
         write_atomically(sheet, "\ufeff" + text.getvalue())  # the mark by which spreadsheets know UTF-8
-    return Exported(sheet=str(sheet), key=str(where), rows=len(rows), same=len(shared) - len(chosen))
+    same, older = len(shared) - len(chosen), older + older_too
+    return Exported(sheet=str(sheet), key=str(where), rows=len(rows), same=same, older=older)
 
 
 def read(sheet: Path) -> Ratings:
@@ -123,26 +125,32 @@ def key_of(sheet: Path) -> Path:
     return sheet.with_name(f"{sheet.name}.key.json")
 
 
-def _answers(file: Path, asked: list[examples.Example]) -> dict[int, str]:
-    """The texts of a file by their example's place. Raises InvalidValue."""
+def _answers(file: Path, asked: list[examples.Example]) -> tuple[dict[int, str], int]:
+    """The texts of a file by their example's place, and how many of older settings than the last are left out.
+
+    One file has the answers of a target under all settings, and the files of a trained model are one: a sheet with
+    some of each would rate neither. Raises InvalidValue.
+    """
     if not file.is_file():
         raise InvalidValue(f"There is no file {file}.")
     places = {prompt_hash(example): number for number, example in enumerate(asked)}
-    found: dict[int, str] = {}
+    found: dict[str, dict[int, str]] = {"": {}}
+    last = ""
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
             document = json.loads(line)
             if "messages" in document:
                 example = msgspec.convert(document, examples.Example)
-                place, text = places.get(prompt_hash(example)), example.answer
+                place, text, setting = places.get(prompt_hash(example)), example.answer, ""
             else:
                 answer = msgspec.convert(document, Answer)
-                place, text = places.get(answer.prompt), answer.text
+                place, text, setting = places.get(answer.prompt), answer.text, answer.setting
         except (ValueError, TypeError):
             raise InvalidValue(f"{file}, line {number} is neither an answer nor an example.") from None
         if place is not None:
-            found[place] = text
-    return found
+            last = setting
+            found.setdefault(setting, {})[place] = text
+    return found[last], sum(len(texts) for texts in found.values()) - len(found[last])
 
 
 def _digest(rows: list[list[str]]) -> str:

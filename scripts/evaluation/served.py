@@ -22,6 +22,10 @@ PLAIN = {"temperature": 0, "top_p": 1, "presence_penalty": 0, "frequency_penalty
 OURS = {"repetition_penalty": 1, "top_k": 0, "min_p": 0}  # a model's advised sampling is not for a measurement
 
 
+class Refused(CupolaError):
+    """The server does not answer such a request, however often it is asked."""
+
+
 class Served:
     """A model at `target` (URL#MODEL), asked greedily and with nothing that the example does not say."""
 
@@ -54,7 +58,8 @@ class Served:
             raise CupolaError(f"Nothing answers at {self._url}: {str(error) or type(error).__name__}.") from None
         except (ValueError, LookupError, TypeError, AttributeError):
             self._ours = False  # a server need not list its models
-        self._post("/chat/completions", self._body([{"role": "user", "content": "Hello"}]) | {"max_tokens": 1})
+        hello = self._body([{"role": "user", "content": "Hello"}]) | {"max_tokens": 1}
+        self._post(f"{self._url}/chat/completions", hello)
 
     def __call__(self, asked: list[Asked]) -> Iterator[Answer]:
         """Timed ones first and one by one, before a cache of the server has seen them. Raises CupolaError."""
@@ -69,7 +74,7 @@ class Served:
                 pool.shutdown(cancel_futures=True)
 
     def _untimed(self, asked: Asked) -> Answer:
-        response = self._post("/chat/completions", self._body(_turns(asked.example)))
+        response = self._post(f"{self._url}/chat/completions", self._body(_turns(asked.example)))
         try:
             read = response.json()
             choice = read["choices"][0]
@@ -111,21 +116,22 @@ class Served:
         return Answer(*key, text, cut=finish == "length", loss=loss, loss_tokens=count, **timing)
 
     def _loss(self, asked: Asked) -> tuple[float | None, int]:
-        """Of the answer wanted, in nats and tokens, where the server shows prompts and scores them."""
+        """Of the answer wanted, in nats and tokens, where the server shows prompts and scores them.
+
+        Raises CupolaError where it could and is busy: an answer that is kept without a loss is never scored.
+        """
         if not asked.scored or "perplexity" in self.not_measured:
             return None, 0
         root = self._url.removesuffix("/v1")
         try:
-            written = self._client.post(
-                f"{root}/apply-template", json={"model": self._model, "messages": _turns(asked.example)}
-            )
-            prompt = written.raise_for_status().json()["prompt"]
+            written = self._post(f"{root}/apply-template", {"model": self._model, "messages": _turns(asked.example)})
+            prompt = written.json()["prompt"]
             body = {"model": self._model, "prompt": prompt + asked.example.answer, "echo": True, "logprobs": 0}
-            scored = self._client.post(f"{self._url}/completions", json=body | {"max_tokens": 0, "temperature": 0})
-            found = scored.raise_for_status().json()["choices"][0]["logprobs"]
+            scored = self._post(f"{self._url}/completions", body | {"max_tokens": 0, "temperature": 0})
+            found = scored.json()["choices"][0]["logprobs"]
             places = zip(found["text_offset"], found["token_logprobs"], strict=True)
             losses = [-score for place, score in places if place >= len(prompt) and score is not None]
-        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        except (Refused, ValueError, LookupError, TypeError):
             losses = []
         if not losses:
             self.not_measured["perplexity"] = "the server does not score a prompt that it wrote"
@@ -143,11 +149,12 @@ class Served:
             body["response_format"] = {"type": "json_object"} if schema is None else named
         return body
 
-    def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+    def _post(self, url: str, body: dict[str, Any]) -> httpx.Response:
+        """Tried again where that may help. Raises CupolaError."""
         for attempt in range(ATTEMPTS):
             try:
-                response = self._client.post(f"{self._url}{path}", json=body)
-            except httpx.TransportError as error:
+                response = self._client.post(url, json=body)
+            except httpx.RequestError as error:
                 self._wait(attempt, str(error) or type(error).__name__)
                 continue
             if not response.is_success:
@@ -157,10 +164,10 @@ class Served:
         raise AssertionError("the last attempt raises")
 
     def _refused(self, response: httpx.Response, attempt: int) -> None:
-        """Wait where it is worth while, at least as long as Retry-After says. Raises CupolaError where it is not."""
+        """Wait where it is worth while, at least as long as Retry-After says. Raises Refused where it is not."""
         if response.status_code not in BUSY:
             said = " ".join(response.text.split())[:200]
-            raise CupolaError(f"{self._url} refused a request with status {response.status_code}: {said}")
+            raise Refused(f"{self._url} refused a request with status {response.status_code}: {said}")
         after = response.headers.get("retry-after", "")
         self._wait(attempt, f"status {response.status_code}", float(after) if after.isdecimal() else 0.0)
 

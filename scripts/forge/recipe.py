@@ -8,7 +8,8 @@ from pydantic import Field, StringConstraints, model_validator
 from server.errors import InvalidValue
 from server.models.chain import Wish, stages
 
-from ..finetuning.recipe import Kind, Part, Recipe, checked, mapping, merged, refuse_code
+from ..finetuning.recipe import Recipe
+from ..recipe import Kind, Part, checked, mapping, merged, refuse_code
 
 Section = dict[str, Any]
 

@@ -1,11 +1,12 @@
 """What a search is told: a fine-tuning, and which of its fields take which values."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..finetuning.recipe import Part, Recipe, anchored, checked, mapping, merged, refuse_code
+from ..finetuning.recipe import Recipe
+from ..recipe import Part, anchored, checked, mapping, merged, refuse_code
 
 Value = float | int | str | bool | None
 
@@ -41,6 +42,16 @@ class SearchRecipe(Part):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class Searched(Recipe):
+    """What the trials of a study share, and what they try; the fields of the space have their first values.
+
+    With another of any of it, losses could not be compared.
+    """
+
+    tool: ClassVar[str] = "search"
+    space: dict[str, Range | tuple[Value, ...]]
+
+
 def load(path: Path, changes: dict[str, Any] | None = None, *, allow_scripts: bool = False) -> SearchRecipe:
     """Checked with the first and the last value of every field of the space, too. Raises InvalidValue."""
     fields = mapping(path)
@@ -66,6 +77,12 @@ def edge(values: Range | tuple[Value, ...], which: int) -> Value:
 def tuned(recipe: SearchRecipe, values: dict[str, Value], path: Path) -> Recipe:
     """The fine-tuning of one trial. Raises InvalidValue."""
     return checked(Recipe, merged(recipe.finetune, nested(values)), path)
+
+
+def searched(recipe: SearchRecipe, path: Path) -> Searched:
+    """Raises InvalidValue."""
+    first = nested({name: edge(values, 0) for name, values in recipe.space.items()})
+    return checked(Searched, merged(recipe.finetune, first) | {"space": recipe.space}, path)
 
 
 def nested(values: dict[str, Value]) -> dict[str, Any]:

@@ -12,18 +12,24 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from server.models.files import storage_errors, write_atomically
 from server.settings import Settings
 
+from .. import examples
+from ..checkpoint import find_checkpoint
 from ..finetuning.arguments import VALIDATION
+from ..finetuning.resuming import claim
 from ..finetuning.train import MODEL, train
 from ..reporting import Reporter
 from . import page
-from .recipe import Range, SearchRecipe, Value, tuned
+from .recipe import Range, SearchRecipe, Value, searched, tuned
 
 STUDY = "study"
 DATABASE = "study.db"
 
 
 class Tried(BaseModel):
-    """A trial that ended: its validation loss in nats, or none where it was pruned or failed."""
+    """A trial that ended: its lowest validation loss in nats, or the last one where it was pruned.
+
+    None where that was no number.
+    """
 
     number: int
     values: dict[str, Value]
@@ -43,8 +49,7 @@ class Found(BaseModel):
 
 def search(recipe: SearchRecipe, origin: Path, folder: Path, settings: Settings, reporter: Reporter) -> Found:
     """Everything is in `folder`; the best trial's model stays, the others' go. Raises InvalidValue."""
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    _claim(recipe, origin, folder, settings)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = _study(recipe, folder)
     left = recipe.trials - sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study.trials)
@@ -102,15 +107,22 @@ class _Pruning(TrainerCallback):
             self.pruned = control.should_training_stop = True
 
 
+def _claim(recipe: SearchRecipe, origin: Path, folder: Path, settings: Settings) -> None:
+    """Write down what is searched in a folder. Raises InvalidValue where that was something else."""
+    told = searched(recipe, origin)
+    find_checkpoint(told.base, settings)  # a base or data that is a mistake claims nothing
+    for split in ("train", "validation"):
+        examples.read(told.data / f"{split}.jsonl")
+    with storage_errors(folder):
+        claim(folder, told)
+
+
 def _study(recipe: SearchRecipe, folder: Path) -> optuna.Study:
     """Trials that a kill ended are given up, and their values tried again."""
-    seed = recipe.seed
-    sampler = optuna.samplers.TPESampler(seed=seed) if recipe.sampler == "tpe" else optuna.samplers.RandomSampler(seed)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=recipe.warmup_trials) if recipe.prune else None
     study = optuna.create_study(
         storage=f"sqlite:///{folder / DATABASE}",
         study_name=STUDY,
-        sampler=sampler,
         pruner=pruner or optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
@@ -118,7 +130,14 @@ def _study(recipe: SearchRecipe, folder: Path) -> optuna.Study:
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params, skip_if_exists=False)
         shutil.rmtree(folder / f"trial-{trial.number}", ignore_errors=True)
+    study.sampler = _sampler(recipe, sum(trial.state.is_finished() for trial in study.trials))
     return study
+
+
+def _sampler(recipe: SearchRecipe, finished: int) -> optuna.samplers.BaseSampler:
+    """A study that goes on has a seed of its own: with the first one the same values would be tried again."""
+    seed = recipe.seed + finished
+    return optuna.samplers.TPESampler(seed=seed) if recipe.sampler == "tpe" else optuna.samplers.RandomSampler(seed)
 
 
 def _try(

@@ -13,8 +13,9 @@ import httpx
 from server.errors import CupolaError
 from server.settings import load_settings
 
+from ..chat_client import Failed
 from ..reporting import Reporter
-from .client import Failed, Question, ask
+from .client import Question, ask
 from .journal import Journal, Reply
 from .order import OWN, Order, Teacher
 from .own_server import own_server

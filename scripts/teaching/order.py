@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..api_key import read_key
-from ..finetuning.recipe import Part, checked, mapping, merged
+from ..chat_client import is_address
+from ..recipe import Part, checked, mapping, merged
 
 OWN = "own"
 Price = Annotated[
@@ -42,7 +43,8 @@ class Teacher(Part):
     @field_validator("at")
     @classmethod
     def _names(cls, at: str) -> str:
-        if not re.fullmatch(rf"(https?://[^#\s]+|{OWN})#[^#\s]+", at):
+        url = at.partition("#")[0]
+        if not re.fullmatch(rf"(https?://[^#\s]+|{OWN})#[^#\s]+", at) or not (url == OWN or is_address(url)):
             raise ValueError(f"'{at}' names no teacher; write http://127.0.0.1:5272/v1#smollm2, or own#smollm2")
         return at
 

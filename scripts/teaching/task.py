@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from server.errors import InvalidValue
 
-from ..finetuning.recipe import Part, checked, mapping
+from ..recipe import Part, checked, mapping
 from .schemas import complaint
 
 FOLDER = Path(__file__).parent / "tasks"

@@ -46,6 +46,8 @@ def test_the_command_prints_a_summary_or_the_card(tmp_path: Path) -> None:
         (("--shares", "80/20"), "--shares 80/20 is not of the form 80/10/10"),
         (("--shares", "0/50/50"), "--shares 0/50/50 is not of the form 80/10/10"),
         (("--paraphrase", "http://x/v1"), "--paraphrase URL and --paraphrase-model NAME belong together."),
+        (("--paraphrase", "http://[::x/v1", "--paraphrase-model", "m"), "is no URL; write http://HOST:PORT/v1"),
+        (("--paraphrase", "http://h:80a/v1", "--paraphrase-model", "m"), "'http://h:80a/v1' is no URL"),
         (("--context", "100"), "a context counts tokens"),
     ],
 )

@@ -10,9 +10,12 @@ import pytest
 
 from scripts import examples
 from scripts.data.order import Order, Paraphrase
+from scripts.data.paraphrase import SILENCE
 from scripts.data.prepare import prepare
 from scripts.reporting import Reporter
-from server.errors import CupolaError, InvalidValue
+from server.errors import CupolaError
+from tests.scripts.teaching.teachers import Failure
+from tests.scripts.teaching.teachers import Teacher as Scripted
 
 from .test_prepare import lines, pairs
 
@@ -139,6 +142,51 @@ def test_a_server_that_answers_nothing_is_an_error_and_nothing_is_left(tmp_path:
         pytest.raises(CupolaError, match=r"wrote no paraphrase: status 401.*a key is needed"),
     ):
         prepare(order(source, url), tmp_path / "data", Reporter(None))
-    with pytest.raises(InvalidValue, match="is no URL; write http://HOST:PORT/v1"):
-        prepare(order(source, "http://[::x/v1"), tmp_path / "data", Reporter(None))
     assert not (tmp_path / "data").exists()
+
+
+def test_a_last_batch_without_an_answer_is_counted_and_the_rest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = lines(tmp_path / "pairs.jsonl", pairs(40))
+    count = prepare(Order(sources=(source,)), tmp_path / "plain", Reporter(None)).examples["train"]
+    monkeypatch.setattr("scripts.data.prepare.AT_ONCE", count - 1)
+    turn = iter(range(count))
+
+    def replies(request: dict[str, Any]) -> tuple[int, str]:
+        return (400, "") if next(turn) == count - 1 else (200, f"Tell me: {question(request)}")
+
+    with teacher(replies) as (url, asked):
+        card = prepare(order(source, url), tmp_path / "data", Reporter(None))
+    assert len(asked) == count
+    assert card.paraphrases is not None
+    assert (card.paraphrases.kept, card.paraphrases.failed) == (count - 1, {"status 400": 1})
+    assert card.examples["train"] == 2 * count - 1
+
+
+def test_a_server_that_answers_no_more_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scripts.data.prepare.AT_ONCE", SILENCE)
+    turn = iter(range(1000))
+
+    def replies(request: dict[str, Any]) -> tuple[int, str]:
+        return (200, f"Tell me: {question(request)}") if next(turn) < SILENCE else (400, "")
+
+    with teacher(replies) as (url, asked):
+        card = prepare(order(lines(tmp_path / "pairs.jsonl", pairs()), url), tmp_path / "data", Reporter(None))
+    assert len(asked) == 2 * SILENCE
+    assert card.paraphrases is not None
+    assert (card.paraphrases.asked, card.paraphrases.failed["status 400"]) == (2 * SILENCE, SILENCE)
+    assert f"{url} answered no more" in capsys.readouterr().out
+
+
+def test_a_server_that_asks_to_wait_is_waited_for(tmp_path: Path) -> None:
+    source = lines(tmp_path / "pairs.jsonl", pairs(40))
+    prepare(Order(sources=(source,)), tmp_path / "plain", Reporter(None))
+    busy = examples.read(tmp_path / "plain" / "train.jsonl")[0].prompt[-1].content
+    with Scripted("Tell me: {}".format) as server:
+        server.failures[busy] = [Failure(503, headers={"Retry-After": "1"})]
+        prepare(order(source, server.at.partition("#")[0]), tmp_path / "data", Reporter(None))
+    first, second = (at for said, at in zip(server.asked, server.times, strict=True) if said == busy)
+    assert second - first >= 1.0

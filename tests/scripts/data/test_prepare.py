@@ -13,7 +13,7 @@ from scripts import examples
 from scripts.data.card import Card
 from scripts.data.order import Order
 from scripts.data.prepare import prepare
-from scripts.finetuning.recipe import checked
+from scripts.recipe import checked
 from scripts.reporting import Reporter
 from server.errors import InvalidValue
 

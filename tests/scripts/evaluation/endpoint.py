@@ -14,10 +14,14 @@ from scripts import examples
 
 @dataclass
 class Endpoint:
-    """`script` holds statuses (0: hangs up) and bodies, used up first; then what the user said comes back."""
+    """`script` holds statuses (0: hangs up) and bodies, used up first; then what the user said comes back.
+
+    `scoring` is such a script of the requests for a loss, 0.5 a letter; without one it does not score.
+    """
 
     url: str = ""
     script: list[tuple[int, str]] = field(default_factory=list)
+    scoring: list[tuple[int, str]] | None = None
     retry_after: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
@@ -37,6 +41,11 @@ def endpoint(script: list[tuple[int, str]] | None = None, retry_after: str = "")
             made.keys.add(self.headers["Authorization"])
             if asked.get("max_tokens") == 1:
                 self._send(200, "{}")
+                return
+            if made.scoring is not None and not self.path.endswith("/chat/completions"):
+                status, body = made.scoring.pop(0) if made.scoring else (200, _scored(asked))
+                if status:
+                    self._send(status, body)
                 return
             made.asked.append(asked)
             said = asked["messages"][-1]["content"] if "messages" in asked else ""
@@ -64,6 +73,15 @@ def endpoint(script: list[tuple[int, str]] | None = None, retry_after: str = "")
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _scored(asked: dict[str, Any]) -> str:
+    """The prompt of messages, or the log-probabilities of a prompt."""
+    if "messages" in asked:
+        return json.dumps({"prompt": asked["messages"][-1]["content"]})
+    length = len(asked["prompt"])
+    scores = {"text_offset": list(range(length)), "token_logprobs": [None, *[-0.5] * (length - 1)]}
+    return json.dumps({"choices": [{"logprobs": scores}]})
 
 
 def _streamed(said: str) -> str:

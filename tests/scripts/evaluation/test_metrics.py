@@ -89,7 +89,10 @@ def test_a_schema_is_followed() -> None:
     ("answer", "same"),
     [
         ("select count(*)\nFROM boats;", 1),
-        ("`SELECT COUNT(*) FROM boats`.", 1),
+        ("SELECT  COUNT(*) FROM Boats . ", 1),
+        ("`SELECT COUNT(*) FROM boats`", 0),
+        ("SELECT COUNT(*) FROM boats?", 0),
+        (";SELECT COUNT(*) FROM boats", 0),
         ("SELECT COUNT(*) FROM boat", 0),
         ("The query is: SELECT COUNT(*) FROM boats", 0),
         ("", 0),
@@ -97,3 +100,7 @@ def test_a_schema_is_followed() -> None:
 )
 def test_words_alone(answer: str, same: float) -> None:
     assert exact_words(answer, "SELECT COUNT(*) FROM boats") == same
+
+
+def test_a_query_with_an_open_quotation_is_another() -> None:
+    assert not exact_words("SELECT id FROM dogs WHERE owner = 'Ada", "SELECT id FROM dogs WHERE owner = 'Ada'")

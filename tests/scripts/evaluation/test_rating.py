@@ -9,10 +9,13 @@ from typer.testing import CliRunner
 from converters.program import build
 from scripts import commands, examples
 from scripts.evaluation.answers import Answer, prompt_hash
+from scripts.evaluation.evaluate import evaluate
+from scripts.evaluation.order import Order
 from scripts.evaluation.rating import Key, export, key_of, read
+from scripts.reporting import Reporter
 from server.errors import InvalidValue
 
-from .endpoint import data
+from .endpoint import data, endpoint
 
 TEXTS = ["=HYPERLINK(1)", "'quoted", 'plain, with "marks"', "two\nlines", "-1", " +x", "same", "\tcell"]
 
@@ -59,6 +62,30 @@ def test_the_first_wins_wherever_it_stood(files: tuple[Path, Path], tmp_path: Pa
     fill(sheet, ["'=", "", *("1" if first else "2" for first in key.first[2:])], "\r\n")
     again = read(sheet)
     assert (again.wins, again.ties, again.unrated) == ((0, 5), 1, 1)
+
+
+def test_answers_of_an_older_setting_are_left_out(files: tuple[Path, Path], tmp_path: Path) -> None:
+    asked = examples.read(tmp_path / "test.jsonl")
+    with files[1].open("ab") as file:
+        for n in range(2):
+            answer = Answer(f"b{n}", prompt=prompt_hash(asked[n]), text=f"new {n}", setting="b")
+            file.write(msgspec.json.encode(answer) + b"\n")
+    made = export(files, tmp_path, tmp_path / "sheet.csv")
+    assert (made.rows, made.same, made.older) == (2, 0, len(TEXTS))
+    said = {cell for line in rows(tmp_path / "sheet.csv")[1:] for cell in line[2:4]}
+    assert {"new 0", "new 1"} < said
+    assert not [cell for cell in said if cell.startswith("other")]
+
+
+def test_an_evaluation_under_another_setting_is_not_mixed_with_the_first(tmp_path: Path) -> None:
+    found, out = data(tmp_path, [(f"word {n}", "x") for n in range(4)]), tmp_path / "out"
+    with endpoint() as server:
+        order = Order(targets=(server.url,), data=found, timed=0, out=out)
+        evaluate(order, Reporter(None))
+        evaluate(order.model_copy(update={"max_tokens": 9, "limit": 2}), Reporter(None))
+    [answers] = out.glob("answers-*.jsonl")
+    made = export((found / "test.jsonl", answers), found, tmp_path / "sheet.csv")
+    assert (made.rows, made.older) == (2, 4)
 
 
 def test_a_spoiled_sheet_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:

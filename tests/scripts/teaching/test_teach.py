@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from scripts import chat_client
 from scripts.api_key import read_key
 from scripts.examples import read
 from scripts.reporting import Reporter
-from scripts.teaching import client
 from scripts.teaching.order import Order
 from scripts.teaching.report import Report
 from scripts.teaching.teach import teach
@@ -198,7 +198,7 @@ def test_seconds_are_of_all_runs(teacher: Teacher, tmp_path: Path) -> None:
 
 
 def test_an_answer_without_end_is_not_read(teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "LARGEST", 1 << 20)
+    monkeypatch.setattr(chat_client, "LARGEST", 1 << 20)
     teacher.failures["a"] = [Failure(200, " " * (4 << 20))]
     report = taught(tmp_path, teacher, "a b")
     assert teacher.asked == ["a", "b"], "it would be the same another time"
