@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 
 from ..examples import Example, Turn
-from .device_words import DEVICES, QUALITIES, ROOMS, made_up, shares
+from .device_words import DEVICES, FURTHER, QUALITIES, ROOMS, made_up, shares
 
 SYSTEM = "Answer with the JSON call for the request."
 ACTIONS = ("on", "off", "set")
@@ -35,6 +35,8 @@ SAYINGS: dict[str, dict[str, tuple[str, ...]]] = {
             "power up the {device} in the {room}", "activate the {device} of the {room}",
             "get the {device} going in the {room}",
             "make sure the {device} in the {room} is on",
+            "get the {device} switched on in the {room}", "I need the {device} powered up in the {room}",
+            "let the {device} be started in the {room}",
         ),
         "off": (
             "turn off the {device} in the {room}", "switch off the {device} in the {room}",
@@ -43,6 +45,8 @@ SAYINGS: dict[str, dict[str, tuple[str, ...]]] = {
             "power down the {device} in the {room}", "deactivate the {device} of the {room}",
             "shut down the {device} in the {room}",
             "make sure the {device} in the {room} is off",
+            "get the {device} switched off in the {room}", "I need the {device} powered down in the {room}",
+            "let the {device} be stopped in the {room}",
         ),
         "set": (
             "set the {device} in the {room} to {value} percent", "set the {device} in the {room} to {value}%",
@@ -50,6 +54,9 @@ SAYINGS: dict[str, dict[str, tuple[str, ...]]] = {
             "change the {device} of the {room} to {value} percent", "bring the {device} in the {room} to {value}%",
             "turn the {device} in the {room} to {value} percent", "adjust the {device} in the {room} to {value}",
             "have the {device} in the {room} at {value} percent", "move the {device} in the {room} to {value}%",
+            "get the {device} adjusted to {value}% in the {room}",
+            "let the {device} be brought to {value}% in the {room}",
+            "I need the {device} moved to {value} percent in the {room}",
         ),
     },
     "validation": {
@@ -97,7 +104,7 @@ class Words:
 def make(sizes: dict[str, int], seed: int = 0, invented: int = 4000) -> dict[str, list[Example]]:
     """Examples by split; `invented` words are made up for all splits together."""
     source = random.Random(seed)  # noqa: S311  # data, not secrets
-    plain = {*QUALITIES, *ROOMS, *DEVICES}
+    plain = {*QUALITIES, *ROOMS, *DEVICES, *FURTHER}
     new: dict[str, None] = {}
     while len(new) < invented:
         word = made_up(source)
@@ -105,6 +112,7 @@ def make(sizes: dict[str, int], seed: int = 0, invented: int = 4000) -> dict[str
             new[word] = None
     parts = [shares(words, source) for words in (QUALITIES, ROOMS, DEVICES, list(new))]
     words = {split: Words(*(part[index] for part in parts)) for index, split in enumerate(FRAMES)}
+    words["train"].qualities.extend(word for word in FURTHER if word not in {*QUALITIES, *ROOMS, *DEVICES})
     return {split: [_example(split, words[split], source) for _ in range(size)] for split, size in sizes.items()}
 
 

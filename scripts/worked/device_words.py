@@ -26,6 +26,32 @@ percolator piano printer projector pump purifier radiator radio receiver recorde
 shutter siren sink speaker spotlight sprinkler steamer stereo stove streamer switch tap telephone television thermostat
 toaster transmitter turntable typewriter vacuum valve ventilator washer
 """.split()
+# Further words for training alone: a model that copies "ivory" in a test has to have learned how words of one token are
+# spelled behind a quotation mark.
+FURTHER = """
+acorn agate alder almond alpine anchor apple apricot arctic arrow ash aspen atlas autumn badger bamboo banjo banner
+barley basil beech beetle birch bishop bison blossom bonfire border boulder bramble brass bravo breeze brick bridge
+bridal brook bubble buffalo butter cabbage cactus camel canal candy canyon captain cardinal carrot castle cedar chalk
+charlie cherry chestnut chilli cinder cinnamon circle citrus clay clover cobalt cobble cocoa coconut comet compass
+concrete cotton cougar coyote crane crater cricket crown crystal curved cypress daisy dancer delta desert diamond
+dolphin domino dragon drummer duchess dusty eagle early ebony echo elder ember emerald emperor empty falcon family
+farmer feather fern fiddle finch flame flamingo flint flower forest formal fossil fragile frosty galaxy garnet gentle
+giant ginger glacier glass glossy goblin goose granite grape gravel gypsy hammer happy harbour harvest hazel heather
+heavy hermit heron hidden hollow honey hunter indigo iron island jasmine jasper jelly jewel jolly jungle juniper
+kingfisher lagoon laurel lavender leather legend lemon leopard lilac lily lime linen lion liquid lively lizard lotus
+lunar magnet magnolia mahogany mango maple maroon meadow melon mercury merry metal midnight mint mirror misty modern
+monkey mosaic moss mountain mustard navy nectar nickel noble nutmeg oak oasis ocean olympic onyx opal orchid osprey
+otter owl oyster paper parrot peach peacock pearl pebble pepper petal pewter pilot pine pioneer pirate planet plastic
+plaza plum polar polished pond poppy portable prairie private pumpkin quartz queen quick rabbit rainbow rapid raven
+reindeer ribbon river robin rocky rough royal ruby rusty sable saffron sage sailor salmon sandy sapphire satin scarf
+secret seven shadow shell shiny sienna simple sky slate sleepy smooth snowy solar spare sparrow spice spruce square
+squirrel starry steel stone storm straw sugar sunset swan swift tangerine teal temple thistle thunder tidal tiger tiny
+topaz tropic tulip tunnel turtle twilight umber urban valley vanilla vintage vivid volcano walnut wild willow windy
+wolf woollen zebra zinc alice amanda arthur beatrice benjamin caroline daniel deborah edward eleanor emily frances
+george hannah harold henry isabel jacob james joseph julia kate laura leonard lucas margaret martin mary matthew
+nicholas nora oliver patrick peter rachel rebecca richard robert rosa samuel sarah simon sophie stephen theodore
+thomas victor victoria walter william
+""".split()
 _STARTS = """
 b bl br c ch cl d dr f fl g gl gr h j k kl l m n p pl pr qu r s sh sk sl sn sp st t th tr v w y z
 """.split()
