@@ -88,6 +88,8 @@ def assigned(changes: list[str], given: dict[str, Any]) -> dict[str, Any]:
         *outer, last = name.split(".")
         for part in outer:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise InvalidValue(f"--set {name}: {part} has a value already, and so no fields.")
         try:
             place[last] = plain_yaml.parse(value)
         except plain_yaml.NotPlain as error:

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import BaseModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from server.errors import CupolaError
 from server.models.files import storage_errors, write_atomically
 from server.settings import Settings
 
@@ -169,8 +170,10 @@ def _suggested(trial: Trial, name: str, space: Range | tuple[Value, ...]) -> Val
 
 def _found(study: optuna.Study, folder: Path) -> Found:
     trials = [_tried(trial) for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    best = _tried(study.best_trial)
     whole = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    if not whole:
+        raise CupolaError("No trial came to a loss that is a number. Search among smaller learning rates.")
+    best = _tried(study.best_trial)
     varied = len({trial.value for trial in whole}) > 1
     importance = optuna.importance.get_param_importances(study) if len(whole) > 3 and varied else {}
     return Found(best=best, trials=trials, importance=dict(importance), report=folder / "search.html")

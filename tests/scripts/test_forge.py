@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 ARTIFACT = {"to": "gguf", "precision": "q8_0", "loss": 0.1}
 
 
-def fields(small: Path, data: Path, **more: Any) -> dict[str, Any]:
+def fields(small: Path, data: Path, /, **more: Any) -> dict[str, Any]:
     tuned = {"method": "full", "steps": 120, "learning_rate": 5e-3, "schedule": "constant", "evaluate_every": 20}
     return {
         "name": "places",

@@ -15,7 +15,7 @@ from scripts.finetuning.watching import read_log
 from scripts.reporting import Reporter
 from scripts.searching.recipe import load
 from scripts.searching.search import Found, search
-from server.errors import InvalidValue
+from server.errors import CupolaError, InvalidValue
 from server.settings import Settings
 from tests.scripts.finetuning.test_train import QUICK, Told
 
@@ -85,6 +85,13 @@ def test_a_search_that_goes_on_tries_other_values(sampler: str, small: Path, dat
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_search_whose_every_trial_diverges_says_so(small: Path, data: Path, tmp_path: Path) -> None:
+    told = QUICK | {"base": str(small), "data": str(data), "method": "full", "steps": 2, "evaluate_every": 2}
+    path = write(tmp_path, small, data, trials=1, finetune=told, space={"learning_rate": [1e30]})
+    with pytest.raises(CupolaError, match="No trial came to a loss"):
+        search(load(path), path, tmp_path / "search", Settings(), Told())
+
+
 def test_a_folder_is_of_one_search(small: Path, data: Path, tmp_path: Path) -> None:
     fields = yaml.safe_load(write(tmp_path, small, data).read_text())
     more = tmp_path / "more"
