@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 
 from ..examples import Example, Turn
-from .device_words import DEVICES, FURTHER, QUALITIES, ROOMS, made_up, shares
+from .device_words import DEVICES, FURTHER, QUALITIES, ROOMS, compound, made_up, shares
 
 SYSTEM = "Answer with the JSON call for the request."
 ACTIONS = ("on", "off", "set")
@@ -56,6 +56,9 @@ SAYINGS: dict[str, dict[str, tuple[str, ...]]] = {
             "have the {device} in the {room} at {value} percent", "move the {device} in the {room} to {value}%",
             "get the {device} adjusted to {value}% in the {room}",
             "let the {device} be brought to {value}% in the {room}",
+            "I want the {device} fixed at {value}% in the {room}",
+            "keep the {device} dimmed to {value} percent in the {room}",
+            "leave the {device} raised to {value}% in the {room}",
             "I need the {device} moved to {value} percent in the {room}",
         ),
     },
@@ -90,6 +93,7 @@ class Words:
     rooms: list[str]
     devices: list[str]
     invented: list[str]
+    compounds: bool = False
 
     def name(self, nouns: list[str], source: random.Random) -> str:
         """One to three words: an invented one, a plain one, or both together."""
@@ -98,6 +102,8 @@ class Words:
         return " ".join([*(self._quality(source) for _ in range(before)), noun])
 
     def _quality(self, source: random.Random) -> str:
+        if self.compounds and source.random() < 0.3:
+            return compound(self.qualities, source)
         return source.choice(self.invented if source.random() < 0.4 else self.qualities)
 
 
@@ -110,9 +116,11 @@ def make(sizes: dict[str, int], seed: int = 0, invented: int = 4000) -> dict[str
         word = made_up(source)
         if word not in plain:
             new[word] = None
-    parts = [shares(words, source) for words in (QUALITIES, ROOMS, DEVICES, list(new))]
-    words = {split: Words(*(part[index] for part in parts)) for index, split in enumerate(FRAMES)}
-    words["train"].qualities.extend(word for word in FURTHER if word not in {*QUALITIES, *ROOMS, *DEVICES})
+    qualities = list(dict.fromkeys([*QUALITIES, *FURTHER]))
+    parts = [shares(words, source) for words in (qualities, ROOMS, DEVICES, list(new))]
+    words = {
+        split: Words(*(part[index] for part in parts), compounds=split == "train") for index, split in enumerate(FRAMES)
+    }
     return {split: [_example(split, words[split], source) for _ in range(size)] for split, size in sizes.items()}
 
 

@@ -26,8 +26,7 @@ percolator piano printer projector pump purifier radiator radio receiver recorde
 shutter siren sink speaker spotlight sprinkler steamer stereo stove streamer switch tap telephone television thermostat
 toaster transmitter turntable typewriter vacuum valve ventilator washer
 """.split()
-# Further words for training alone: a model that copies "ivory" in a test has to have learned how words of one token are
-# spelled behind a quotation mark.
+# What else a room or a device may be called by.
 FURTHER = """
 acorn agate alder almond alpine anchor apple apricot arctic arrow ash aspen atlas autumn badger bamboo banjo banner
 barley basil beech beetle birch bishop bison blossom bonfire border boulder bramble brass bravo breeze brick bridge
@@ -52,6 +51,13 @@ george hannah harold henry isabel jacob james joseph julia kate laura leonard lu
 nicholas nora oliver patrick peter rachel rebecca richard robert rosa samuel sarah simon sophie stephen theodore
 thomas victor victoria walter william
 """.split()
+# Behind another word these make thousands of names: a model that has read few words spells one of those few when a new
+# one begins alike, "vulcan" for "velvet".
+_PLACES = """
+bank bay berry bourne bridge bury combe croft dale field ford gate grove ham haven hill holm hurst lake land ley meadow
+mere mill moor mouth park point pool port ridge rise shaw side stead stone stream thorpe ton vale view ward water way
+well wick wood worth yard
+""".split()
 _STARTS = """
 b bl br c ch cl d dr f fl g gl gr h j k kl l m n p pl pr qu r s sh sk sl sn sp st t th tr v w y z
 """.split()
@@ -64,6 +70,11 @@ def made_up(source: random.Random) -> str:
     syllables = source.choices((1, 2, 3), weights=(2, 5, 2))[0]
     word = "".join(source.choice(_STARTS) + source.choice(_VOWELS) for _ in range(syllables))
     return word + (source.choice(_ENDS) if source.random() < 0.7 else "")
+
+
+def compound(words: list[str], source: random.Random) -> str:
+    """A name as places have it: silverford, mapleridge."""
+    return source.choice(words) + source.choice(_PLACES)
 
 
 def shares(words: list[str], source: random.Random) -> tuple[list[str], list[str], list[str]]:
