@@ -118,9 +118,10 @@ def make(sizes: dict[str, int], seed: int = 0, invented: int = 4000) -> dict[str
             new[word] = None
     qualities = list(dict.fromkeys([*QUALITIES, *FURTHER]))
     parts = [shares(words, source) for words in (qualities, ROOMS, DEVICES, list(new))]
-    words = {
-        split: Words(*(part[index] for part in parts), compounds=split == "train") for index, split in enumerate(FRAMES)
-    }
+    words: dict[str, Words] = {}
+    for index, split in enumerate(FRAMES):
+        quality, room, device, invention = (part[index] for part in parts)
+        words[split] = Words(quality, room, device, invention, compounds=split == "train")
     return {split: [_example(split, words[split], source) for _ in range(size)] for split, size in sizes.items()}
 
 
