@@ -17,7 +17,7 @@ from .. import examples
 from ..finetuning.arguments import arguments
 from ..finetuning.encoding import load_tokenizer
 from ..finetuning.model import load_model
-from ..finetuning.resuming import last_whole
+from ..finetuning.resuming import last_whole, saying_full
 from ..finetuning.train import CHECKPOINTS, Ready, Trained, callbacks_of, finish, prepare, steps_of
 from ..reporting import Reporter
 from .recipe import DistillRecipe, OnPolicy
@@ -32,7 +32,8 @@ def on_policy(recipe: DistillRecipe, teacher: Path, folder: Path, settings: Sett
     same_vocabulary(ready.tokenizer, load_tokenizer(teacher))
     steps, checkpoint = steps_of(recipe, ready), last_whole(folder / CHECKPOINTS)
     trainer = _trainer(recipe, recipe.on_policy, ready, load_model(teacher), steps, begins=checkpoint is None)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with saying_full(folder):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return finish(trainer, ready, recipe, steps, checkpoint, started)
 
 

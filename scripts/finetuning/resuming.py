@@ -3,12 +3,14 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from server.errors import InvalidValue
+from server.errors import InvalidValue, StorageFull
 from server.models.files import write_atomically
 
 from .processes import processes
@@ -16,6 +18,7 @@ from .recipe import Recipe
 
 STATE = "trainer_state.json"  # transformers writes it last
 RECIPE = "recipe.json"
+LEAST_FREE = 16 << 20  # bytes; a write that failed for want of room left less
 
 
 def claim(folder: Path, recipe: Recipe) -> None:
@@ -31,6 +34,23 @@ def claim(folder: Path, recipe: Recipe) -> None:
                 f"{folder} holds a training with another {', '.join(changed)}. Remove it or name another folder."
             )
     write_atomically(path, json.dumps(told, indent=1))
+
+
+@contextmanager
+def saying_full(folder: Path) -> Iterator[None]:
+    """A disk that is full while a checkpoint is written, which PyTorch tells in words of its own, in one sentence.
+
+    Raises StorageFull. What was whole before stays, and the training goes on from there.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError):
+        if shutil.disk_usage(folder).free > LEAST_FREE:
+            raise
+        raise StorageFull(
+            f"The disk is full at {folder}; free some space and run the command again: it goes on from its last whole"
+            " checkpoint."
+        ) from None
 
 
 def last_whole(checkpoints: Path) -> Path | None:

@@ -31,7 +31,7 @@ from .model import context_of, trainable
 from .objective import NextToken, Objective, load_loss
 from .processes import processes
 from .recipe import Recipe
-from .resuming import claim, digests, last_whole
+from .resuming import claim, digests, last_whole, saying_full
 from .trainer import build
 from .watching import Board, Log, Progress
 
@@ -107,7 +107,8 @@ def run(
         objective=objective(ready),
         callbacks=[*callbacks_of(recipe, folder, reporter), *watching],
     )
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with saying_full(folder):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return finish(trainer, ready, recipe, steps, checkpoint, started)
 
 

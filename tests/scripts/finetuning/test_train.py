@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from scripts.finetuning.recipe import Recipe, load
 from scripts.finetuning.train import train
 from scripts.finetuning.watching import read_log
 from scripts.reporting import Reporter
-from server.errors import CupolaError, InvalidValue
+from server.errors import CupolaError, InvalidValue, StorageFull
 from server.models.lineage import read_record
 from server.settings import Settings, child_environment
 from tests.scripts.conftest import PLACES
@@ -269,3 +270,24 @@ def test_a_loss_is_code_and_has_to_be_allowed(tmp_path: Path) -> None:
     assert load(path, {"data": "data", "loss": None}).data == Path("data"), "an option's is from where one is"
     with pytest.raises(InvalidValue, match=r"neither package\.module:name"):
         load_loss(told.loss or "")
+
+
+def test_a_full_disk_is_said_and_the_training_goes_on_afterwards(
+    small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyTorch says it, in the middle of the second checkpoint."""
+    told, written = recipe(small, data, method="full", steps=4, evaluate_every=2), torch.save
+    usage = shutil.disk_usage(tmp_path)
+
+    def full(content: Any, file: Any, *more: Any, **options: Any) -> None:
+        if "checkpoint-4" in str(file):
+            Path(file).write_bytes(b"half of")
+            monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 798594368 vs 798594256")
+        written(content, file, *more, **options)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StorageFull, match="goes on from its last whole checkpoint"):
+        train(told, tmp_path / "run", Settings(), Told())
+    monkeypatch.undo()
+    assert train(told, tmp_path / "run", Settings(), Told()).resumed_at == 2
