@@ -1,6 +1,7 @@
 """Trials of a recipe in a study that is kept in SQLite: killed, it goes on with the trials that are left."""
 
 import shutil
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,9 @@ class _Pruning(TrainerCallback):
         if state.global_step == 0:
             return
         self.losses.append(loss)
+        if not isfinite(loss):
+            control.should_training_stop = True
+            return
         self._trial.report(loss, state.global_step)
         if self._trial.should_prune():
             self.pruned = control.should_training_stop = True
@@ -155,8 +159,11 @@ def _try(
     train(tuned(recipe, values, origin), folder / f"trial-{trial.number}", settings, reporter, [pruning])
     if pruning.pruned:
         study.tell(trial, state=TrialState.PRUNED)
+    elif isfinite(loss := min(pruning.losses)):
+        study.tell(trial, loss)
     else:
-        study.tell(trial, min(pruning.losses))
+        study.tell(trial, state=TrialState.FAIL)
+        reporter.say("its loss is no number, so it is left out.")
 
 
 def _suggested(trial: Trial, name: str, space: Range | tuple[Value, ...]) -> Value:

@@ -84,7 +84,6 @@ def test_a_search_that_goes_on_tries_other_values(sampler: str, small: Path, dat
     assert len({trial.values["learning_rate"] for trial in found.trials}) == len(found.trials) == 4
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_search_whose_every_trial_diverges_says_so(small: Path, data: Path, tmp_path: Path) -> None:
     told = QUICK | {"base": str(small), "data": str(data), "method": "full", "steps": 2, "evaluate_every": 2}
     path = write(tmp_path, small, data, trials=1, finetune=told, space={"learning_rate": [1e30]})
@@ -92,6 +91,7 @@ def test_a_search_whose_every_trial_diverges_says_so(small: Path, data: Path, tm
         search(load(path), path, tmp_path / "search", Settings(), Told())
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_folder_is_of_one_search(small: Path, data: Path, tmp_path: Path) -> None:
     fields = yaml.safe_load(write(tmp_path, small, data).read_text())
     more = tmp_path / "more"
