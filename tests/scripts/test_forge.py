@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 
 from scripts.forge.gate import judge
+from scripts.forge.line import Forging
 from scripts.forge.outside import digests
-from scripts.forge.plan import keys, plan
+from scripts.forge.plan import Stage, keys, plan
 from scripts.forge.recipe import ForgeRecipe, load
 from scripts.forge.stages import KINDS, Job, result
 from scripts.reporting import Reporter
@@ -186,9 +188,38 @@ def test_a_file_is_read_by_some_stages_and_no_others(tmp_path: Path) -> None:
         digests(recipe, tmp_path / "recipe.yaml", tmp_path / "base")
 
 
-def test_what_a_teacher_has_said_is_kept_for_another_order() -> None:
+class Counted(Forging):
+    """Runs no process: notes which folders would have been worked in."""
+
+    ran: ClassVar[list[str]] = []
+
+    def _process(self, stage: Stage, folder: Path, share: tuple[float, float]) -> dict[str, Any]:
+        self.ran.append(folder.name)
+        (folder / "made.jsonl").write_text("")
+        return {}
+
+
+def test_what_a_teacher_has_said_is_kept_for_another_order(tmp_path: Path) -> None:
+    """In one folder, with its journal; and it is asked again, since another order may want what was not asked."""
     told = recipe_of(teach={"prompts": "p"}, data={})
-    assert [(stage.name, stage.lasting) for stage in plan(told)][:2] == [("teach", True), ("data", False)]
+    stage = plan(told)[0]
+    line = Counted(told, tmp_path / "recipe.yaml", tmp_path / "work", load_settings(home=tmp_path), Reporter(None))
+    Counted.ran.clear()
+    for key, cached in (("one", False), ("one", True), ("two", False), ("two", True)):
+        assert line._stage(stage, key, tmp_path, (0.0, 1.0)).cached is cached
+        (tmp_path / "work" / "teach" / "made.journal.jsonl").write_text("what was said")
+    assert Counted.ran == ["teach", "teach"]
+    line._sweep({tmp_path / "work" / "teach"})
+    assert (tmp_path / "work" / "teach" / "made.journal.jsonl").exists()
+
+
+def test_requests_that_were_not_answered_are_asked_again_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.teaching.teach.teach", lambda *_: SimpleNamespace(unanswered=2))
+    job = Job(kind="teach", order={"prompts": "p"}, places={})
+    with pytest.raises(InvalidValue, match=r"2 requests were not answered\. Run it again"):
+        KINDS["teach"](job, tmp_path, load_settings(home=tmp_path), Reporter(None))
 
 
 def test_a_pruned_base_is_what_learns() -> None:
