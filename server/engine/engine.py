@@ -63,6 +63,17 @@ class Engine:
         for sequence in self.scheduler.find(request_id):
             self.scheduler.remove(sequence)
 
+    def release_cache(self) -> bool:
+        """Give the KV memory back, with what free slots keep for reuse. False while somebody needs it."""
+        if self.scheduler.running or self.scheduler.waiting:
+            return False
+        self.scheduler.forget()
+        self._runner.release_cache()
+        return True
+
+    def set_spin(self, spin: bool) -> None:
+        self._runner.set_spin(spin)
+
     def _admit(self, result: StepResult) -> None:
         while admission := self.scheduler.admit():
             for slot in admission.emptied:

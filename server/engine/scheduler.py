@@ -130,6 +130,10 @@ class Scheduler:
         preempted = self.preempt()
         return [] if preempted is None else [preempted]
 
+    def forget(self) -> None:
+        """Nothing is kept for reuse any more: the slots are empty."""
+        self._kept = {slot: [] for slot in self._kept}
+
     def schedule(self, prefill_budget: int) -> Step:
         """The next step: one token of every decoding sequence, then chunks of prompts, about `prefill_budget` tokens.
 

@@ -183,6 +183,17 @@ class ModelRunner(Protocol):
         """
         ...
 
+    def release_cache(self) -> None:
+        """Give the KV memory back. Every slot is empty then; the next forward takes memory again."""
+        ...
+
+    def set_spin(self, spin: bool) -> None:
+        """Whether idle threads burn their core from now on; what slots hold stays.
+
+        Where an engine can say so only when it loads, this changes nothing. Raises LoadFailed: the model is lost then.
+        """
+        ...
+
     def close(self) -> None:
         """Free the model."""
         ...

@@ -136,6 +136,13 @@ class FakeRunner:
         self._adapters.append(int(adapter.salt * scale * 1009))
         return len(self._adapters) - 1
 
+    def release_cache(self) -> None:
+        for slot in self._slots:
+            slot.clear()
+
+    def set_spin(self, spin: bool) -> None:
+        """It has no threads."""
+
     def close(self) -> None:
         self._slots.clear()
 

@@ -113,6 +113,13 @@ class GenaiRunner:
         self._adapter_count += 1
         return self._adapter_count - 1
 
+    def release_cache(self) -> None:
+        for slot in range(len(self._slots)):
+            self._drop(slot)
+
+    def set_spin(self, spin: bool) -> None:
+        """GenAI takes it when it loads, and never again."""
+
     def room(self, slot: int) -> int:
         """Positions that the slot's Generator was made for; 0 if it has none."""
         return self._slots[slot].capacity

@@ -19,7 +19,7 @@ from ..errors import CupolaError
 from ..runners.base import ModelRunner
 from ..types import Request
 from .expected import LONG_PROMPT, Expect, Refuse, Reply
-from .messages import Cancel, Detokenise, Submit, Tokenise, ToWorker
+from .messages import Cancel, Detokenise, ReleaseCache, SetSpin, Submit, Tokenise, ToWorker
 from .tokenising import text_of, tokens_of
 
 
@@ -31,7 +31,7 @@ class Arrive:
     sequences: list[Sequence]
 
 
-Command = Arrive | Cancel | Expect | Refuse | Reply
+Command = Arrive | Cancel | Expect | Refuse | Reply | ReleaseCache | SetSpin
 
 
 class Intake:
@@ -52,7 +52,7 @@ class Intake:
             match message:
                 case Submit(request):
                     self._submit(request)
-                case Cancel():
+                case Cancel() | ReleaseCache() | SetSpin():
                     self._commands.put(message)
                 case Tokenise(text=text) if len(text) < LONG_PROMPT:
                     self._tokenise(message)

@@ -19,7 +19,7 @@ from ..runners.base import Encoder, ModelRunner
 from .encoding import EncodingWorker
 from .expected import Expect, Expected, Refuse, Reply
 from .intake import Arrive, Command, Intake
-from .messages import Cancel, Failure, Load, LoadError, Loading, Ready, StepDone, ToWorker
+from .messages import Cancel, Failure, Load, LoadError, Loading, Ready, ReleaseCache, SetSpin, StepDone, ToWorker
 
 PROGRESS_STEP = 0.01
 
@@ -64,8 +64,18 @@ class Worker:
                 if self._expected.arrived(request_id):
                     for sequence in sequences:
                         self._engine.add(sequence)
+            case Reply() | ReleaseCache() | SetSpin():
+                self._obey(command)
+
+    def _obey(self, order: Reply | ReleaseCache | SetSpin) -> None:
+        """What is no part of any request's way through the engine."""
+        match order:
             case Reply(message):
                 self._channel.send(message)
+            case ReleaseCache():
+                self._engine.release_cache()
+            case SetSpin(spin):
+                self._engine.set_spin(spin)
 
     def _deliver(self, result: StepResult) -> None:
         if not (result.deltas or result.failures or result.prefill_tokens):

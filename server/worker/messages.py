@@ -58,7 +58,17 @@ class Encode(Struct, tag=True, frozen=True):
         return (f"documents[{place - 1}]", "documents") if place else ("query", "query")
 
 
-ToWorker = Load | Submit | Cancel | Tokenise | Detokenise | Encode
+class ReleaseCache(Struct, tag=True, frozen=True):
+    """Give the KV memory back, unless a request has come meanwhile."""
+
+
+class SetSpin(Struct, tag=True, frozen=True):
+    """Whether idle threads of the engine burn their core from now on."""
+
+    spin: bool
+
+
+ToWorker = Load | Submit | Cancel | Tokenise | Detokenise | Encode | ReleaseCache | SetSpin
 
 
 class Loading(Struct, tag=True, frozen=True):

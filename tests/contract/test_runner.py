@@ -257,3 +257,29 @@ def test_what_is_no_model_is_refused(backend: str, content: bytes | None, tmp_pa
 def test_an_unknown_engine_lists_the_known_ones() -> None:
     with pytest.raises(LoadFailed, match="fake, genai, llama, onnx"):
         load_runner("tpu", None, PLACEMENT, lambda _: None)
+
+
+def test_a_released_cache_is_empty_and_works_again(runner: ModelRunner) -> None:
+    tokens = runner.tokenizer.encode(TEXT, special=False)[:40]
+    expected = continued(runner, 0, tokens)
+    run(runner, 1, tokens)
+    runner.release_cache()
+    runner.release_cache()  # there is nothing left to give
+    assert runner.truncate(0, 0)
+    assert runner.truncate(1, 0)
+    assert continued(runner, 0, tokens) == expected
+    assert continued(runner, 1, tokens) == expected
+
+
+def test_how_threads_wait_changes_nothing_that_slots_hold(runner: ModelRunner) -> None:
+    tokens = runner.tokenizer.encode(TEXT, special=False)[:40]
+    expected = continued(runner, 0, tokens)
+    first = run(runner, 1, tokens)
+    assert first == expected[0]
+    said = [first]
+    for spin in (False, True, True, False):
+        runner.set_spin(spin)
+        said.append(run(runner, 1, [said[-1]], len(tokens) + len(said) - 1))
+    assert said == expected[: len(said)]
+    runner.truncate(0, 0)
+    runner.truncate(1, 0)

@@ -16,8 +16,8 @@ class Adapters:
     Setting one costs little by itself, but llama.cpp then plans the next call anew.
     """
 
-    def __init__(self, model: Any, context: Any, errors: deque[str]) -> None:
-        self._model, self._context, self._errors = model, context, errors
+    def __init__(self, model: Any, errors: deque[str]) -> None:
+        self._model, self._errors = model, errors
         self._loaded: list[tuple[Any, float]] = []  # with the scale of each
         self.active: int | None = None
 
@@ -32,8 +32,8 @@ class Adapters:
         self._loaded.append((adapter, scale))
         return len(self._loaded) - 1
 
-    def activate(self, adapter: int | None) -> None:
-        """Compute with this one from the next call on."""
+    def activate(self, context: Any, adapter: int | None) -> None:
+        """Compute with this one from the context's next call on."""
         if adapter == self.active:
             return
         chosen = [] if adapter is None else [self._loaded[adapter]]
@@ -41,7 +41,7 @@ class Adapters:
             *(ctypes.cast(pointer, llama.llama_adapter_lora_p_ctypes) for pointer, _ in chosen)
         )
         scales = (ctypes.c_float * len(chosen))(*(scale for _, scale in chosen))
-        code = llama.llama_set_adapters_lora(self._context, pointers, len(chosen), scales)
+        code = llama.llama_set_adapters_lora(context, pointers, len(chosen), scales)
         assert code == 0, f"llama_set_adapters_lora returned {code}"
         self.active = adapter
 

@@ -35,9 +35,9 @@ class LlamaRunner:
     """One context over one model; sequence ids are the slots."""
 
     def __init__(self, model: Any, context: Any, placement: Placement, native_log: NativeLog) -> None:
-        self._model, self._context = model, context
+        self._model, self._placement = model, placement
         self._native_log = native_log  # C calls it for as long as the model lives
-        self._memory = llama.llama_get_memory(context)
+        self._use(context)
         self.tokenizer = LlamaTokenizer(model)
         cells = int(llama.llama_n_ctx_seq(context))
         self.info = RunnerInfo(
@@ -51,18 +51,23 @@ class LlamaRunner:
         )
         # A recurrent state cannot be cut at an earlier token, nor shared in part.
         self._recurrent = bool(llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model))
-        self._adapters = Adapters(model, context, native_log.errors)
+        self._adapters = Adapters(model, native_log.errors)
         self._lengths = [0] * placement.slots
-        self._views: dict[int, FloatRows] = {}
         self._batch = llama.llama_batch_init(BATCH_TOKENS, 0, 1)
         self._fields = BatchArrays(self._batch, BATCH_TOKENS)
 
+    def _use(self, context: Any) -> None:
+        self._context = context
+        self._memory = llama.llama_get_memory(context)
+        self._views: dict[int, FloatRows] = {}
+
     def forward(self, batch: Batch) -> RowLogits:
         self._check(batch)
+        self._wake()
         calls = calls_of(batch, self._adapters.active)
         rows: list[FloatRows] = [_NO_ROW] * sum(len(segment.wanted) for segment in batch)
         for call in calls:
-            self._adapters.activate(call[0].segment.adapter)
+            self._adapters.activate(self._context, call[0].segment.adapter)
             self._decode([piece.segment for piece in call], batch)
             last = call is calls[-1]
             for row, view in self._rows(call):
@@ -74,6 +79,7 @@ class LlamaRunner:
     def copy_prefix(self, source: int, target: int, length: int) -> bool:
         if self._recurrent:
             return False
+        self._wake()
         llama.llama_memory_seq_rm(self._memory, target, -1, -1)
         # Between streams llama.cpp copies whole sequences only, and aborts when asked for a part.
         llama.llama_memory_seq_cp(self._memory, source, target, -1, -1)
@@ -83,7 +89,7 @@ class LlamaRunner:
 
     def truncate(self, slot: int, length: int) -> bool:
         if length == self._lengths[slot]:
-            return True
+            return True  # also while there is no context
         if length and not self._recurrent and llama.llama_memory_seq_rm(self._memory, slot, length, -1):
             self._lengths[slot] = length
             return True
@@ -94,9 +100,30 @@ class LlamaRunner:
     def load_adapter(self, path: Path, scale: float = 1.0) -> int:
         return self._adapters.load(path, scale)
 
+    def release_cache(self) -> None:
+        """The KV memory is part of the context, which is made anew when it is needed."""
+        if self._context is not None:
+            llama.llama_free(self._context)
+            self._context = self._memory = None
+            self._lengths = [0] * len(self._lengths)
+            self._views.clear()
+            self._adapters.active = None
+
+    def set_spin(self, spin: bool) -> None:
+        """OpenMP reads how its threads wait when the process starts, and never again: see `Worker.start`."""
+
+    def _wake(self) -> None:
+        """Have a context. Raises CacheFull where there is no memory for one."""
+        if self._context is None:
+            context = llama.llama_init_from_model(self._model, context_parameters(self._model, self._placement))
+            if not context:
+                raise CacheFull
+            self._use(context)
+
     def close(self) -> None:
         llama.llama_batch_free(self._batch)
-        llama.llama_free(self._context)
+        if self._context is not None:
+            llama.llama_free(self._context)
         llama.llama_model_free(self._model)
         self._native_log.close()
 

@@ -25,10 +25,14 @@ class DeviceRows:
         self.device = device
         self.dtype = np.dtype(dtype)
         self.bytes_per_token = 2 * layers * kv_heads * head_size * self.dtype.itemsize
-        # Zeros, since what follows the used part of a row is multiplied by 0 in some kernels, and must be a number.
-        empty = np.zeros((rows, kv_heads, STEP, head_size), dtype)
-        self._tensors = [placed(empty.copy(), device) for _ in range(2 * layers)]
+        self._layers, self._shape = layers, (rows, kv_heads, STEP, head_size)
+        self._tensors = self._empty()
         self._mover = open_small(graphs.mover(ELEMENTS[self.dtype]), device)
+
+    def _empty(self) -> list[Tensor]:
+        # Zeros, since what follows the used part of a row is multiplied by 0 in some kernels, and must be a number.
+        empty = np.zeros(self._shape, self.dtype)
+        return [placed(empty.copy(), self.device) for _ in range(2 * self._layers)]
 
     @property
     def capacity(self) -> int:
@@ -57,6 +61,10 @@ class DeviceRows:
         tensor: Tensor = self._tensors[index]
         shape = [count, *tensor.shape()[1:]]
         return shape, tensor.data_ptr() + first * int(np.prod(shape[1:])) * self.dtype.itemsize
+
+    def release(self) -> None:
+        self._tensors.clear()
+        self._tensors = self._empty()
 
     def close(self) -> None:
         self._tensors.clear()

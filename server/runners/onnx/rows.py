@@ -44,8 +44,12 @@ class KvRows(Protocol):
         """Shape [count, kv_heads, capacity, head_size] and address of neighbouring rows of one array."""
         ...
 
+    def release(self) -> None:
+        """Forget what the rows hold and give the memory back; the capacity is the smallest again. Addresses change."""
+        ...
+
     def close(self) -> None:
-        """Give the memory back."""
+        """Give the memory back for good."""
         ...
 
 
@@ -120,6 +124,11 @@ class HostRows:
     def view(self, index: int, first: int, count: int) -> tuple[list[int], int]:
         part = self._entries.array[index, first : first + count]
         return list(part.shape), part.ctypes.data
+
+    def release(self) -> None:
+        shape = self._entries.array.shape
+        del self._entries
+        self._entries = Zeros((*shape[:3], STEP, shape[4]), self.dtype)
 
     def close(self) -> None:
         del self._entries

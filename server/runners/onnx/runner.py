@@ -90,6 +90,16 @@ class OnnxRunner:
     def load_adapter(self, path: Path, scale: float = 1.0) -> int:
         return self._adapters.load(path, scale)
 
+    def release_cache(self) -> None:
+        self._seats.lengths[:] = [0] * len(self._seats.lengths)
+        self._rows.release()
+        self._decoding.rows_have_moved()
+
+    def set_spin(self, spin: bool) -> None:
+        """It is an option of a session, so there is another one; the KV memory is ours and stays."""
+        self._session.set_spin(spin)
+        self._decoding.rows_have_moved()
+
     def close(self) -> None:
         del self._decoding
         self._rows.close()

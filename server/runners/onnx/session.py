@@ -1,5 +1,6 @@
 """ONNX Runtime: sessions, memory on a device, and bindings to memory of our own. The only file that imports it."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from .huge_pages import weights_in_huge_pages
 from .providers import providers_for
 
 Tensor = Any  # ort.OrtValue, which has no types
+Open = Callable[[bool], Any]  # a session of ONNX Runtime whose threads spin, or do not
 ERRORS_ONLY = 3
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -23,11 +25,12 @@ class RunFailed(Exception):
 
 
 class Session:
-    """One loaded graph."""
+    """One loaded graph. `again` opens it once more, with other threads that wait."""
 
-    def __init__(self, session: Any, device: str) -> None:
+    def __init__(self, session: Any, device: str, again: "Open | None" = None) -> None:
         self._session = session
         self.device = device
+        self._again = again
         self.inputs: dict[str, Any] = {value.name: value for value in session.get_inputs()}
         self.outputs: dict[str, Any] = {value.name: value for value in session.get_outputs()}
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
@@ -42,6 +45,12 @@ class Session:
 
     def binding(self) -> "Binding":
         return Binding(self._session)
+
+    def set_spin(self, spin: bool) -> None:
+        """Open the graph again; bindings of before are of no more use. Raises LoadFailed."""
+        assert self._again is not None, "a graph of its own has no threads to speak of"
+        self._session = None  # its memory first
+        self._session = self._again(spin)
 
     def close(self) -> None:
         self._session = None
@@ -88,21 +97,25 @@ class Binding:
 
 def open_session(graph: Path, placement: Placement) -> Session:
     """Load a decoder. Raises LoadFailed with ONNX Runtime's own reason."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = placement.threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if placement.spin else "0")
-    with weights_in_huge_pages() if placement.device == "cpu" else nullcontext():
-        return _open(str(graph), options, placement.device, f"{graph.parent.name}/{graph.name}")
+
+    def opened(spin: bool) -> Any:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = placement.threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        with weights_in_huge_pages() if placement.device == "cpu" else nullcontext():
+            return _open(str(graph), options, placement.device, f"{graph.parent.name}/{graph.name}")
+
+    return Session(opened(placement.spin), placement.device, opened)
 
 
 def open_small(graph: bytes, device: str) -> Session:
     """Load a graph of graphs.py."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return _open(graph, options, device, "a graph of its own")
+    return Session(_open(graph, options, device, "a graph of its own"), device)
 
 
-def _open(graph: str | bytes, options: Any, device: str, name: str) -> Session:
+def _open(graph: str | bytes, options: Any, device: str, name: str) -> Any:
     providers = providers_for(device, ort.get_available_providers())
     options.log_severity_level = ERRORS_ONLY
     try:
@@ -112,7 +125,7 @@ def _open(graph: str | bytes, options: Any, device: str, name: str) -> Session:
         raise LoadFailed(f"ONNX Runtime cannot load {name}: {_first_line(error)}") from None
     if session.get_providers()[0] != providers[0][0]:
         raise LoadFailed(f"ONNX Runtime could not start {providers[0][0]}: its libraries or the driver are missing.")
-    return Session(session, device)
+    return session
 
 
 def allocate(shape: list[int], dtype: npt.DTypeLike, device: str) -> Tensor:
