@@ -4,11 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
 from . import __version__
 from .api import cancel, errors
+from .api.accounting import Accounting
+from .api.drawing import draw
 from .api.limits import Border
 from .api.openapi import Documented
 from .api.pulls import Pulls
@@ -19,6 +22,7 @@ from .api.routes import (
     chat,
     completions,
     embeddings,
+    exposition,
     health,
     models,
     ollama,
@@ -33,6 +37,9 @@ from .api.services import Services
 from .chat.renderer import Renderer
 from .hardware.inventory import Inventory
 from .hardware.place import facts_of
+from .metrics.collecting import Exposition
+from .metrics.energy import Energy
+from .metrics.meter import Meter
 from .models.choice import Chooser, require_pulled
 from .models.registry import Registry
 from .models.store import Store
@@ -57,6 +64,7 @@ ROUTES = (
     models,
     system_routes,
     health,
+    exposition,
 )
 
 
@@ -74,7 +82,10 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
         for problem in system.problems:
             log.info("%s%s", problem.message, f" Mend it: {problem.fix}" if problem.fix else "")
         chooser = Chooser(registry, store, facts_of(system))
-        pool = Pool(settings, chooser, store)
+        names = {model.name for model in registry.models}
+        meter = Meter(names.__contains__)
+        pool = Pool(settings, chooser, store, meter)
+        exposition = Exposition(meter, partial(draw, pool), Energy.of(settings.powercap))
         stack.push_async_callback(pool.close)
         preloads = Preloads(pool, preload)
         stack.push_async_callback(preloads.close)
@@ -84,7 +95,21 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
         stack.push_async_callback(background.close)
         pulls = Pulls(settings, store, chooser)
         stack.push_async_callback(pulls.close)
-        yield Services(settings, registry, store, renderer, chooser, pool, preloads, inventory, kept, background, pulls)
+        yield Services(
+            settings,
+            registry,
+            store,
+            renderer,
+            chooser,
+            pool,
+            preloads,
+            inventory,
+            kept,
+            background,
+            pulls,
+            meter,
+            exposition,
+        )
 
 
 def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
@@ -107,6 +132,7 @@ def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
     errors.install(app)
     cancel.install(app)
     app.add_middleware(Border, max_body_bytes=settings.max_body_bytes, hosts={*LOCAL_NAMES, settings.host})
+    app.add_middleware(Accounting)  # the last one added is the first to see a request
     for module in ROUTES:
         app.include_router(module.router)
     return app

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     )
     load_timeout: Annotated[float, Field(gt=0, description="seconds a model may take to load")] = 600.0
     template_seconds: Annotated[float, Field(gt=0, description="deadline of one chat template")] = 1.2
+    powercap: Path = Field(Path("/sys/class/powercap"), description="where Linux tells the energy of the processors")
+    otlp_endpoint: str | None = Field(
+        default=None, description="OpenTelemetry collector (OTLP over HTTP) that metrics and traces are sent to"
+    )
+    otlp_prompts: bool = Field(default=False, description="put prompts and answers into traces")
     shutdown_seconds: Annotated[int, Field(ge=0, description="grace for running streams at shutdown")] = 30
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="verbosity of the log")
 

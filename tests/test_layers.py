@@ -17,6 +17,7 @@ LAYERS = (
     {"runners"},
     {"engine", "chat"},
     {"worker", "tune"},
+    {"metrics", "tracing"},
     {"pool"},
     {"api"},
     {"app", "cli", "__main__"},

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive
 
+from .accounting import account
+
 T = TypeVar("T")
 
 
@@ -25,6 +27,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
+        account().cancel()
         raise ClientGone
     finally:
         task.cancel()

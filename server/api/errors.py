@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ..errors import CupolaError
+from .accounting import account
 from .error_shapes import Shape, openai, shape_of
 from .schemas.errors import ErrorBody, ErrorDetail
 
@@ -32,6 +33,7 @@ def error_body(error: CupolaError) -> ErrorBody:
 
 
 def error_response(error: CupolaError, shape: Shape = openai) -> JSONResponse:
+    account().error = error.code
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
     return JSONResponse(shape(error.status, detail_of(error)), error.status, headers)
 

@@ -16,6 +16,7 @@ from ..models.names import ModelName
 from ..models.spec import Variant
 from ..pool.resident import Resident
 from ..types import Delta, Request
+from .accounting import Tally, asked_for
 from .company import generate_all
 from .services import Services
 
@@ -35,6 +36,7 @@ class Stamp:
     @classmethod
     def new(cls, prefix: str, services: Services, name: str) -> Self:
         """A stamp with a fresh id. Raises ModelNotFound and ModelNotPulled."""
+        asked_for(services.registry, name)
         spec, variant = services.pool.find(name)
         adapter = ModelName.parse(name).adapter
         return cls(
@@ -76,8 +78,10 @@ async def batch(services: Services, name: str, wait: float | None, prepare: Prep
     async with services.pool.lease(name, wait) as resident:
         adapter = await services.pool.adapter(name, resident)
         requests = [replace(request, adapter=adapter) for request in await prepare(resident)]
+        tally = Tally(services.meter, resident.spec.name, requests)
         async with aclosing(generate_all(resident, requests)) as stream:
             async for delta in stream:
+                tally.add(delta)
                 if last is not None:
                     yield last
                     last = None

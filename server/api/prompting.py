@@ -19,6 +19,7 @@ from ..models.spec import Sampling
 from ..pool.resident import Resident
 from ..types import Grammar, Request
 from ..worker.messages import Tokens
+from .accounting import asked_for
 from .conversation import Conversation
 from .services import Services
 
@@ -103,6 +104,7 @@ async def prompt_tokens(
 
 async def count_prompt(services: Services, conversation: Conversation, wait: float | None) -> int:
     """How many they are. Loads the model, and generates nothing."""
+    asked_for(services.registry, conversation.model)
     async with services.pool.lease(conversation.model, wait) as resident:
         return len((await prompt_tokens(services, resident, conversation)).tokens)
 

@@ -8,6 +8,8 @@ from starlette.requests import HTTPConnection
 
 from ..chat.renderer import Renderer
 from ..hardware.inventory import Inventory
+from ..metrics.collecting import Exposition
+from ..metrics.meter import Meter
 from ..models.choice import Chooser
 from ..models.registry import Registry
 from ..models.store import Store
@@ -32,6 +34,8 @@ class Services:
     responses: ResponseStore
     background: Background
     pulls: Pulls
+    meter: Meter
+    exposition: Exposition
 
 
 def _services(connection: HTTPConnection) -> Services:

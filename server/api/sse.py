@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..errors import CupolaError
+from .accounting import account
 from .cancel import ClientGone, while_connected
 from .errors import error_body, error_response
 
@@ -100,6 +101,7 @@ class EventStream(Response):
                 if self._dialect.end:
                     await _write(send, self._dialect.end)
             except CupolaError as error:
+                account().error = error.code
                 await _write(send, self._dialect.failure(error))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

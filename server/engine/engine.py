@@ -25,6 +25,7 @@ class StepResult:
     decode_tokens: int = 0
     prefill_tokens: int = 0
     seconds: float = 0.0
+    sequences: int = 0
 
 
 class Outbox(Protocol):
@@ -119,6 +120,7 @@ class Engine:
             return None
         result.seconds = time.perf_counter() - began
         result.decode_tokens, result.prefill_tokens = step.decode_tokens, step.prefill_tokens
+        result.sequences = len(step.chunks)
         self._pace.record(step.decode_tokens, step.prefill_tokens, result.seconds)
         for chunk in step.chunks:
             chunk.sequence.computed += chunk.count

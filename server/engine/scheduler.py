@@ -69,6 +69,17 @@ class Scheduler:
         self._kept: dict[int, list[int]] = {slot: [] for slot in range(info.slots)}  # contents of free slots
         self._computed_by: dict[int, Adapter | None] = {}  # what a slot holds, kept or running
 
+    @property
+    def kv_used(self) -> int:
+        """Tokens of running sequences that have KV entries; what free slots keep for reuse gives way at once."""
+        return sum(sequence.computed for sequence in self.running)
+
+    @property
+    def kv_capacity(self) -> int:
+        """Tokens that there is room for."""
+        info = self._info
+        return info.slots * info.context_length if info.cache_tokens is None else info.cache_tokens
+
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 

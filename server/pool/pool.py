@@ -9,12 +9,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
 from ..errors import LoadFailed, ModelLoading, NotEnoughMemory, PoolFull, QueueFull, WrongModel
 from ..hardware.cpu import usable_cores
 from ..hardware.memory import usable_bytes
+from ..metrics.meter import Meter
 from ..models import signing
 from ..models.adapters import AdapterFormat, named
 from ..models.choice import Chooser
@@ -53,10 +55,11 @@ class Failures:
 class Pool:
     """Owns every worker. Used by the event loop only, so its table needs no lock."""
 
-    def __init__(self, settings: Settings, chooser: Chooser, store: Store) -> None:
+    def __init__(self, settings: Settings, chooser: Chooser, store: Store, meter: Meter) -> None:
         self._settings = settings
         self._chooser = chooser
         self._store = store
+        self._meter = meter
         self._residents: dict[str, Resident] = {}
         self._failures: dict[str, Failures] = {}  # by key
         self._signed: set[str] = set()  # files of adapters whose signatures were checked
@@ -131,6 +134,7 @@ class Pool:
                 self._failures.setdefault(resident.key, Failures()).note(time.monotonic())
                 if choice is choices[-1]:
                     raise
+                self._meter.fell_back(spec.name)
                 log.warning("%s: %s Trying the next variant.", resident.key, error)
             except BaseException:
                 self._leave(resident)
@@ -173,11 +177,15 @@ class Pool:
         if found is not None and found.usable:
             return found
         dead = [r for r in self.residents if not r.usable]
+        for gone in dead:
+            self._meter.unloaded(gone.spec.name, "died")
+        if found is not None:
+            self._meter.restarted(spec.name, "died")
         # What may refuse comes first: nothing has left the table then.
         full = len(self._residents) - len(dead) >= self._settings.max_models
         evicted = [self._make_room(key)] if full else []
         evicted += [self._residents.pop(r.key) for r in dead]
-        resident = self._residents[key] = Resident(spec, choice)
+        resident = self._residents[key] = Resident(spec, choice, partial(self._meter.step, spec.name))
         resident.loading = asyncio.create_task(self._load(resident, evicted), name=f"load {key}")
         resident.loading.add_done_callback(_note_failure)
         return resident
@@ -191,7 +199,10 @@ class Pool:
                 retry_after=5,
             )
         log.info("unloading %s to make room for %s", victim, key)
-        return self._residents.pop(victim)
+        evicted = self._residents.pop(victim)
+        self._meter.evicted(evicted.spec.name)
+        self._meter.unloaded(evicted.spec.name, "budget")
+        return evicted
 
     async def _load(self, resident: Resident, evicted: list[Resident]) -> None:
         """Runs once for all who wait. A failure is told to them and then forgotten: the next request tries again."""
@@ -203,10 +214,13 @@ class Pool:
             message = await asyncio.to_thread(self._message, resident)  # may copy files
             await asyncio.to_thread(self._refuse_unsigned, resident, message)
             await resident.load(message, self._settings.load_timeout)
+            self._meter.loaded(resident.spec.name, time.monotonic() - began)
             log.info("loaded %s in %.1f s", resident.key, time.monotonic() - began)
         except TimeoutError:
             raise LoadFailed(f"{resident.key} did not load within {self._settings.load_timeout:.0f} s.") from None
         finally:
+            if resident.state != "loaded":
+                self._meter.load_failed(resident.spec.name)
             if resident.state != "loaded" and self._residents.get(resident.key) is resident:
                 del self._residents[resident.key]
 

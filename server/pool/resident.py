@@ -9,7 +9,7 @@ from ..models.select import Choice
 from ..models.spec import BACKENDS, ModelSpec, Variant
 from ..runners.base import EncoderInfo, RunnerInfo
 from ..types import Delta, Request
-from ..worker.client import Worker
+from ..worker.client import OnStep, Worker
 from ..worker.messages import Encoded, Load, Ready, Tokens
 
 
@@ -22,12 +22,13 @@ def resident_key(spec: ModelSpec, variant: Variant) -> str:
 class Resident:
     """A model that is loading or loaded. The pool is its only owner and counts its users."""
 
-    def __init__(self, spec: ModelSpec, choice: Choice) -> None:
+    def __init__(self, spec: ModelSpec, choice: Choice, on_step: OnStep) -> None:
         self.spec = spec
         self.choice = choice
         self.users = 0
         self.last_used = time.monotonic()
         self.loading: asyncio.Task[None] | None = None
+        self._on_step = on_step
         self._worker: Worker | None = None
         self._ready: Ready | None = None
 
@@ -87,7 +88,7 @@ class Resident:
 
     async def load(self, load: Load, timeout: float) -> None:
         """Start a worker and load the model; on any error the worker is gone again."""
-        self._worker = await Worker.start(self.key)
+        self._worker = await Worker.start(self.key, self._on_step)
         try:
             async with asyncio.timeout(timeout):
                 self._ready = await self._worker.load(load)

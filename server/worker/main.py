@@ -33,6 +33,7 @@ class Worker:
         self._engine = Engine(runner, self._deliver, load.prefill_seconds)
         self._intake = Intake(runner, self._commands)
         self._expected = Expected()
+        self._told = (0, 0, 0)  # what the last message said of those who run, who wait, and their KV entries
 
     def run(self, messages: Iterator[ToWorker]) -> None:
         threading.Thread(target=self._intake.run, args=(messages,), name="reader", daemon=True).start()
@@ -78,8 +79,11 @@ class Worker:
                 self._engine.set_spin(spin)
 
     def _deliver(self, result: StepResult) -> None:
-        if not (result.deltas or result.failures or result.prefill_tokens):
+        scheduler = self._engine.scheduler
+        running, waiting, kv_used = standing = (len(scheduler.running), len(scheduler.waiting), scheduler.kv_used)
+        if not (result.deltas or result.failures or result.prefill_tokens) and standing == self._told:
             return
+        self._told = standing
         self._channel.send(
             StepDone(
                 deltas=result.deltas,
@@ -87,7 +91,11 @@ class Worker:
                 decode_tokens=result.decode_tokens,
                 prefill_tokens=result.prefill_tokens,
                 seconds=result.seconds,
-                waiting=len(self._engine.scheduler.waiting),
+                sequences=result.sequences,
+                running=running,
+                waiting=waiting,
+                kv_used=kv_used,
+                kv_capacity=scheduler.kv_capacity,
             )
         )
 

@@ -99,14 +99,22 @@ class LoadError(Struct, tag=True, frozen=True):
 
 
 class StepDone(Struct, tag=True, frozen=True, omit_defaults=True):
-    """The results of one step by request id, and what the step was."""
+    """The results of one step by request id, what the step was, and how things stand behind it.
+
+    `sequences`: how many shared the step. `kv_used`: tokens of the running sequences that have KV entries, of the
+    `kv_capacity` that there is room for.
+    """
 
     deltas: dict[str, Delta] = {}  # by sequence id: a request may have several
     failures: dict[str, Failure] = {}
     decode_tokens: int = 0
     prefill_tokens: int = 0
     seconds: float = 0.0
+    sequences: int = 0
+    running: int = 0
     waiting: int = 0
+    kv_used: int = 0
+    kv_capacity: int = 0
 
 
 class Tokens(Struct, tag=True, frozen=True):

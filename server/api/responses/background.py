@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from ...errors import CupolaError, QueueFull
+from ..accounting import Account, account
 from ..conversation import Turn
 from ..schemas.responses_answer import ResponseBody
 from .exchange import Exchange, progress
@@ -41,8 +42,10 @@ class Background:
         queued = writer.response
         task = asyncio.create_task(_run(writer, turns), name=f"background {queued.id}")
         self._running[queued.id] = Running(exchange, writer, task)
+        opened = account()
+        opened.detach()
         # Not the end of `_run`: a task that is cancelled before its first step never runs.
-        task.add_done_callback(lambda ended: self._ended(queued.id, ended))
+        task.add_done_callback(lambda ended: self._ended(queued.id, ended, opened))
         return queued
 
     def find(self, response_id: str) -> Running | None:
@@ -61,15 +64,18 @@ class Background:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _ended(self, response_id: str, task: asyncio.Task[None]) -> None:
+    def _ended(self, response_id: str, task: asyncio.Task[None], opened: Account) -> None:
         running = self._running.pop(response_id)
         if task.cancelled():
             running.writer.cancel()
+            opened.cancel()
         elif error := task.exception():
             if not isinstance(error, CupolaError):
                 log.error("background response %s", response_id, exc_info=error)
                 error = CupolaError("The server met an unforeseen error; its log has the details.")
             running.writer.fail(error)
+            opened.error = error.code
+        opened.close()
         running.exchange.keep(self._store, running.writer.response)
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ...runners.base import FloatRows
+from ..accounting import asked_for, count_texts
 from ..cancel import while_connected
 from ..generation import Wait
 from ..schemas.embeddings import Embeddings, EmbeddingsRequest
@@ -23,10 +24,12 @@ async def create_embeddings(body: EmbeddingsRequest, http: Request, services: Co
 
 
 async def _answer(services: Services, body: EmbeddingsRequest, wait: float | None) -> Response:
+    asked_for(services.registry, body.model)
     async with services.pool.lease(body.model, wait, purpose="vectors") as resident:
         check_dimensions(resident, body.dimensions)
         encoded = await resident.encode(body.inputs, body.truncate_prompt_tokens)
         rows, name = rows_of(resident, encoded), resident.spec.name
+        count_texts(services.meter, name, encoded.tokens)
     # Beside the loop: a large answer is two million numbers.
     content = await asyncio.to_thread(_written, shortened(rows, body.dimensions), encoded.tokens, name, body)
     return Response(content, media_type="application/json")

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from ... import types
 from ...chat.events import Text
 from ...pool.resident import Resident
+from ..accounting import asked_for
 from ..cancel import while_connected
 from ..conversation import Turn
 from ..documents import lines as documented_lines
@@ -73,6 +74,7 @@ async def _load(
     services: Services, body: ChatRequest | GenerateRequest, http: Request, lines: Lines, wait: float | None
 ) -> Response | Line:
     body.refuse_unload()
+    asked_for(services.registry, body.model)
 
     async def load() -> Line:
         async with services.pool.lease(body.model, wait):

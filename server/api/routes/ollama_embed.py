@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ...worker.encoding import WHOLE
+from ..accounting import asked_for, count_texts
 from ..cancel import while_connected
 from ..generation import Wait
 from ..ollama.answer import nanoseconds
@@ -60,6 +61,7 @@ async def _vectors(
     services: Services, name: str, texts: list[str], limit: int | None, dimensions: int | None, wait: float | None
 ) -> Vectors:
     began = time.monotonic()
+    asked_for(services.registry, name)
     async with services.pool.lease(name, wait, purpose="vectors") as resident:
         loaded = time.monotonic()
         check_dimensions(resident, dimensions)
@@ -67,6 +69,7 @@ async def _vectors(
             return Vectors([], 0, loaded - began, loaded - began)
         encoded = await resident.encode([*texts], limit)
         rows = rows_of(resident, encoded)
+        count_texts(services.meter, resident.spec.name, encoded.tokens)
     listed = await asyncio.to_thread(shortened(rows, dimensions).tolist)  # beside the loop: they may be many numbers
     return Vectors(listed, sum(encoded.tokens), loaded - began, time.monotonic() - began)
 

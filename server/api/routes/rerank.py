@@ -5,6 +5,7 @@ import secrets
 import numpy as np
 from fastapi import APIRouter, Request
 
+from ..accounting import asked_for, count_texts
 from ..cancel import while_connected
 from ..generation import Wait
 from ..schemas.embeddings import EmbeddingsUsage
@@ -23,9 +24,11 @@ async def rerank(body: RerankRequest, http: Request, services: Collaborators, wa
 
 async def _answer(services: Services, body: RerankRequest, wait: float | None) -> Reranked:
     texts = body.texts
+    asked_for(services.registry, body.model)
     async with services.pool.lease(body.model, wait, purpose="vectors") as resident:
         encoded = await resident.encode([body.query, *texts], body.truncate_prompt_tokens, ranking=True)
         rows = unit(rows_of(resident, encoded))
+        count_texts(services.meter, resident.spec.name, encoded.tokens)
     scores = rows[1:] @ rows[0]
     best = np.argsort(-scores, kind="stable")[: body.top_n]
     results = [

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 
 from ...errors import InvalidValue
 from ...worker.messages import Tokens
+from ..accounting import asked_for
 from ..cancel import while_connected
 from ..generation import Wait
 from ..prompting import count_prompt, plan, prompt_tokens
@@ -96,7 +97,8 @@ def _text_or_bytes(piece: bytes) -> str | list[int]:
 
 def meant(services: Services, name: str | None) -> str:
     """The model that is asked for; without a name the only loaded one, else the default."""
-    if name is not None:
-        return name
-    loaded = [resident for resident in services.pool.residents if resident.state == "loaded"]
-    return loaded[0].spec.variant_id(loaded[0].variant) if len(loaded) == 1 else services.registry.default
+    if name is None:
+        loaded = [resident for resident in services.pool.residents if resident.state == "loaded"]
+        name = loaded[0].spec.variant_id(loaded[0].variant) if len(loaded) == 1 else services.registry.default
+    asked_for(services.registry, name)
+    return name

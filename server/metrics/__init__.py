@@ -1,0 +1,1 @@
+"""What is counted and measured: plain numbers, written by the meter alone, and read by those who export them."""

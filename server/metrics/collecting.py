@@ -1,0 +1,114 @@
+"""Everything that is exported at a scrape, as families of the client library, on a registry of its own."""
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from .. import __version__
+from . import families as own
+from .dialects import vllm
+from .dialects.llamacpp import LlamaCpp
+from .energy import Energy
+from .meter import Meter, Requests
+from .picture import LoadedModel, Picture
+from .writing import Models, counter, gauge, histogram, labelled, single
+
+SERVER = "server"  # the process that is no model's
+
+
+class Exported(Collector):
+    """The meter's numbers and the picture of the moment, under every name that they have."""
+
+    def __init__(self, meter: Meter, draw: Callable[[], Picture], energy: Energy) -> None:
+        self._meter = meter
+        self._draw = draw
+        self._energy = energy
+        self._llamacpp = LlamaCpp()
+
+    def collect(self) -> Iterator[Metric]:
+        picture = self._draw()
+        self._energy.sample(picture)
+        for model in picture.models:
+            self._meter.stands(model)
+        models = self._meter.models
+        yield from _requests(self._meter.requests)
+        yield from _of_models(models)
+        yield from _memory(picture)
+        yield from _identities(picture, models)
+        yield from self._energy.write(models)
+        yield from vllm.write(models)
+        yield from self._llamacpp.write(models)
+
+
+class Exposition:
+    """What a scrape is answered with."""
+
+    def __init__(self, meter: Meter, draw: Callable[[], Picture], energy: Energy) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(Exported(meter, draw, energy))
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format that the client takes, OpenMetrics or Prometheus' own, and its media type."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type
+
+
+def _requests(requests: Requests) -> Iterator[Metric]:
+    yield single(CounterMetricFamily, own.REQUESTS, requests.count)
+    yield single(CounterMetricFamily, own.REJECTED, {(reason,): count for reason, count in requests.rejected.items()})
+    family = own.REQUEST_SECONDS
+    seconds = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, kept in requests.seconds.items():
+        seconds.add_metric(labels, kept.buckets(), kept.sum)
+    yield seconds
+
+
+def _of_models(models: Models) -> Iterator[Metric]:
+    for field, family in own.COUNTERS.items():
+        yield counter(family, models, attrgetter(field))
+    for field, family in own.LABELLED.items():
+        yield labelled(family, models, attrgetter(field))
+    for family in own.HISTOGRAMS.values():
+        yield histogram(family, models)
+    yield gauge(own.RUNNING, models, attrgetter("running"))
+    yield gauge(own.WAITING, models, attrgetter("waiting"))
+    yield gauge(own.KV_USED, models, attrgetter("kv_ratio"))
+
+
+def _memory(picture: Picture) -> Iterator[Metric]:
+    kinds: tuple[tuple[str, Callable[[LoadedModel], int | None]], ...] = (
+        ("rss", attrgetter("rss")),
+        ("kv", attrgetter("kv")),
+        ("weights", attrgetter("weights")),
+    )
+    taken: dict[tuple[str, ...], float] = {}
+    for one in picture.models:
+        for kind, read in kinds:
+            size = read(one)
+            if size is not None:  # two variants of a model may be loaded at a time
+                taken[one.model, kind] = taken.get((one.model, kind), 0.0) + size
+    yield single(GaugeMetricFamily, own.MEMORY, taken)
+    yield single(GaugeMetricFamily, own.BUDGET, {} if picture.budget is None else {(): picture.budget})
+    yield single(GaugeMetricFamily, own.SERVER_MEMORY, {(): picture.server_rss})
+    spent: dict[tuple[str, ...], float] = {(SERVER,): picture.server_cpu_seconds}
+    for one in picture.models:
+        if one.cpu_seconds is not None:
+            spent[(one.model,)] = spent.get((one.model,), 0.0) + one.cpu_seconds
+    yield single(CounterMetricFamily, own.CPU, spent)
+
+
+def _identities(picture: Picture, models: Models) -> Iterator[Metric]:
+    ready = [one for one in picture.models if one.ready]
+    here = {one.model for one in ready}
+    yield single(
+        GaugeMetricFamily,
+        own.INFO,
+        {(o.model, o.version, o.variant, o.engine, o.quantization, o.device): 1.0 for o in ready},
+    )
+    yield single(GaugeMetricFamily, own.LOADED, {(model,): float(model in here) for model in models})
+    yield single(GaugeMetricFamily, own.BUILD, {(__version__,): 1.0})

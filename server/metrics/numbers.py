@@ -1,0 +1,82 @@
+"""What the meter writes into: plain numbers. The event loop is their only writer and reader, so there is no lock."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from prometheus_client.utils import floatToGoString
+
+from .families import Family
+
+
+class Distribution:
+    """A histogram. Finding the bucket by bisection, and once for several equal values, is what an own one is for."""
+
+    __slots__ = ("_counts", "_edges", "sum")
+
+    def __init__(self, edges: tuple[float, ...]) -> None:
+        self._edges = edges
+        self._counts = [0] * (len(edges) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float, times: int = 1) -> None:
+        self._counts[bisect_left(self._edges, value)] += times
+        self.sum += value * times
+
+    @property
+    def count(self) -> int:
+        return sum(self._counts)
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Upper edges, as Prometheus writes them, with how many values lie at or below."""
+        names = [floatToGoString(edge) for edge in (*self._edges, float("inf"))]
+        return list(zip(names, accumulate(self._counts), strict=True))
+
+
+@dataclass(slots=True)
+class ModelNumbers:
+    """Of one model. What is measured once may be kept with several sets of edges: `observed` has the distributions by
+    what is measured, `kept` by the name of their family."""
+
+    observed: Mapping[str, tuple[Distribution, ...]]
+    kept: Mapping[str, Distribution]
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    cancelled: int = 0
+    evictions: int = 0
+    fallbacks: int = 0
+    steps: int = 0
+    longest: int = 0  # tokens of the longest sequence
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    decoded_tokens: int = 0  # generated ones but the first of each sequence, which `decode_seconds` are about
+    loads: Counter[str] = field(default_factory=lambda: Counter(ok=0, failed=0))
+    unloads: Counter[str] = field(default_factory=Counter)
+    restarts: Counter[str] = field(default_factory=Counter)
+    finished: Counter[str] = field(default_factory=lambda: Counter(stop=0, length=0, abort=0, error=0))
+    # How things stood behind the latest step.
+    running: int = 0
+    waiting: int = 0
+    kv_used: int = 0
+    kv_capacity: int = 0
+
+    @classmethod
+    def of(cls, *dialects: Mapping[str, Family]) -> "ModelNumbers":
+        """With a distribution for each family of the dialects, which are by what they measure."""
+        kept = {family.name: Distribution(family.edges) for dialect in dialects for family in dialect.values()}
+        measured = {name for dialect in dialects for name in dialect}
+        observed = {
+            name: tuple(kept[dialect[name].name] for dialect in dialects if name in dialect) for name in measured
+        }
+        return cls(observed, kept)
+
+    @property
+    def kv_ratio(self) -> float:
+        return self.kv_used / self.kv_capacity if self.kv_capacity else 0.0
+
+    def observe(self, name: str, value: float, times: int = 1) -> None:
+        for distribution in self.observed[name]:
+            distribution.add(value, times)

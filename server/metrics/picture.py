@@ -1,0 +1,30 @@
+"""How things stand at the moment of a scrape. Whoever owns the pool draws it; nothing is loaded or woken for it."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in memory, or on its way there (`ready` is false). Sizes are bytes; None where they are not known."""
+
+    model: str
+    variant: str
+    version: str
+    engine: str
+    quantization: str
+    device: str
+    ready: bool
+    users: int
+    encodes: bool
+    rss: int | None
+    kv: int | None
+    weights: int | None
+    cpu_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    models: list[LoadedModel] = field(default_factory=list)
+    server_rss: int = 0
+    server_cpu_seconds: float = 0.0
+    budget: int | None = None
