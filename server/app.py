@@ -85,7 +85,7 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
         names = {model.name for model in registry.models}
         meter = Meter(names.__contains__)
         pool = Pool(settings, chooser, store, meter)
-        exposition = Exposition(meter, partial(draw, pool), Energy.of(settings.powercap))
+        shown = Exposition(meter, partial(draw, pool), Energy.of(settings.powercap))
         stack.push_async_callback(pool.close)
         preloads = Preloads(pool, preload)
         stack.push_async_callback(preloads.close)
@@ -108,7 +108,7 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
             background,
             pulls,
             meter,
-            exposition,
+            shown,
         )
 
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from ..metrics.scraping import Scrape, scrape
 from ..serving import RunningServer, add_fake_model, pull, running_server
-from ..waiting import wait_for
 
 NAMES = """cupola_requests_total cupola_request_seconds_bucket cupola_time_to_first_token_seconds_bucket
 cupola_inter_token_seconds_bucket cupola_queue_seconds_bucket cupola_prefill_seconds_bucket cupola_decode_seconds_bucket
