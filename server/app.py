@@ -82,10 +82,8 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
         for problem in system.problems:
             log.info("%s%s", problem.message, f" Mend it: {problem.fix}" if problem.fix else "")
         chooser = Chooser(registry, store, facts_of(system))
-        names = {model.name for model in registry.models}
-        meter = Meter(names.__contains__)
+        meter = Meter(partial(_is_model, registry))
         pool = Pool(settings, chooser, store, meter)
-        shown = Exposition(meter, partial(draw, pool), Energy.of(settings.powercap))
         stack.push_async_callback(pool.close)
         preloads = Preloads(pool, preload)
         stack.push_async_callback(preloads.close)
@@ -95,21 +93,13 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
         stack.push_async_callback(background.close)
         pulls = Pulls(settings, store, chooser)
         stack.push_async_callback(pulls.close)
-        yield Services(
-            settings,
-            registry,
-            store,
-            renderer,
-            chooser,
-            pool,
-            preloads,
-            inventory,
-            kept,
-            background,
-            pulls,
-            meter,
-            shown,
-        )
+        shown = Exposition(meter, partial(draw, pool), Energy.of(settings.powercap))
+        known = (settings, registry, store, renderer, chooser, pool, preloads, inventory)
+        yield Services(*known, kept, background, pulls, meter, shown)
+
+
+def _is_model(registry: Registry, name: str) -> bool:
+    return any(model.name == name for model in registry.models)
 
 
 def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
