@@ -5,8 +5,9 @@ from operator import attrgetter
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from .. import __version__
@@ -18,6 +19,8 @@ from .meter import Meter, Requests
 from .picture import LoadedModel, Picture
 from .writing import Models, counter, gauge, histogram, labelled, single
 
+OPENMETRICS = "application/openmetrics-text"
+ALLOWUTF8 = openmetrics.ALLOWUTF8
 SERVER = "server"  # the process that is no model's
 
 
@@ -54,8 +57,13 @@ class Exposition:
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that the client takes, OpenMetrics or Prometheus' own, and its media type."""
-        encode, media_type = choose_encoder(accept)
-        return encode(self._registry), media_type
+        _, media_type = choose_encoder(accept)
+        if not media_type.startswith(OPENMETRICS):
+            return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+        # The library's default takes the colon of a sample's name for a character to be replaced. No name of ours needs
+        # escaping, so without it the text is plain OpenMetrics.
+        text = openmetrics.generate_latest(self._registry, escaping=ALLOWUTF8, version="1.0.0")
+        return text, f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
 
 
 def _requests(requests: Requests) -> Iterator[Metric]:
