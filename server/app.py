@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from . import __version__
 from .api import cancel, errors
-from .api.accounting import Accounting
+from .api.accounting import Account, Accounting, ended
 from .api.drawing import draw
 from .api.limits import Border
 from .api.openapi import Documented
@@ -98,6 +98,12 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
         yield Services(*known, kept, background, pulls, meter, shown)
 
 
+def _tell(app: FastAPI, ended_account: Account) -> None:
+    """A request has ended: who counts hears of it."""
+    services: Services = app.state.services
+    services.meter.request(ended(ended_account))
+
+
 def _is_model(registry: Registry, name: str) -> bool:
     return any(model.name == name for model in registry.models)
 
@@ -122,7 +128,7 @@ def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
     errors.install(app)
     cancel.install(app)
     app.add_middleware(Border, max_body_bytes=settings.max_body_bytes, hosts={*LOCAL_NAMES, settings.host})
-    app.add_middleware(Accounting)  # the last one added is the first to see a request
+    app.add_middleware(Accounting, tell=partial(_tell, app))  # the last one added is the first to see a request
     for module in ROUTES:
         app.include_router(module.router)
     return app

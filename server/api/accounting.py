@@ -10,38 +10,39 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ModelNotFound
-from ..metrics.families import OTHER, UNKNOWN
+from ..metrics.families import OTHER as OTHER
+from ..metrics.families import UNKNOWN
 from ..metrics.meter import CANCELLED, Ended, Meter
 from ..models.registry import Registry
 from ..types import Delta, Request
 
-if TYPE_CHECKING:
-    from .services import Services
-
 HEADER = "X-Request-Id"
-_SANE = re.compile(r"[A-Za-z0-9._:-]{1,80}")
+_SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
 
 @dataclass(slots=True)
 class Account:
-    """One HTTP request. Seconds are those since its arrival, or None where there was no such moment.
+    """One HTTP request. Counts are what `usage` says; seconds are None where it did not come to that.
 
-    `asked` is the model as the client wrote it, for traces alone; `model` its name in models.yaml. `error` is the code
-    of the error that it was answered with, or that ended it. The counts are what `usage` says.
+    `status` is 499 until an answer begins: so it stays if the client goes before. `asked` is the model as the client
+    wrote it, for traces alone; `model` its name in models.yaml. Both are empty where no model was asked for. `error` is the code of what it was answered with, or of
+    what ended the answer.
     """
 
-    id: str
-    method: str = ""
+    id: str = ""
+    method: str = "GET"
     route: str = OTHER
+    path: str = ""  # for the log, where there is no route
+    key: str = ""  # the name of the API key
     asked: str = ""
     model: str = ""
-    status: int = 0
+    status: int = CANCELLED
+    error: str | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -50,12 +51,11 @@ class Account:
     decode_seconds: float | None = None
     first_token_seconds: float | None = None
     seconds: float = 0.0
-    error: str | None = None
-    finishes: list[str] = field(default_factory=list)
-    trace: str | None = None  # the client's W3C traceparent
-    arrived: float = field(default_factory=time.perf_counter)
+    began: float = field(default_factory=time.perf_counter)
+    finishes: list[str] = field(default_factory=list)  # of each continuation
+    traceparent: str | None = None  # the client's
+    tell: "Callable[[Account], None] | None" = None  # who hears of it when it has ended
     _open: int = 1
-    on_close: "Callable[[Account], None] | None" = None
 
     def cancel(self) -> None:
         """The client has left."""
@@ -69,61 +69,69 @@ class Account:
         """The response, or the work behind it, has ended; with the last of them the request has."""
         self._open -= 1
         if not self._open:
-            self.seconds = time.perf_counter() - self.arrived
-            if self.on_close is not None:
-                self.on_close(self)
+            self.seconds = time.perf_counter() - self.began
+            if self.tell is not None:
+                self.tell(self)
 
 
-_current: ContextVar[Account] = ContextVar("account")
+_CURRENT: ContextVar[Account | None] = ContextVar("account", default=None)
 
 
 def account() -> Account:
-    """The account of the request that is being served; one that nobody reads where there is none."""
-    found = _current.get(None)
-    return Account("") if found is None else found
+    """The account of the request that is being served; one that nobody reads where there is none (`cupola run`)."""
+    return _CURRENT.get() or Account()
 
 
 class Accounting:
-    """ASGI middleware, the outermost: opens an account for each request, and closes it when the response has ended."""
+    """ASGI middleware, around everything else. The id is the client's own if that is sane: logs then agree with his."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tell: Callable[[Account], None]) -> None:
         self._app = app
+        self._tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        opened = Account(request_id(headers.get(HEADER)), scope["method"], trace=headers.get("traceparent"))
-        opened.on_close = lambda closed: told(closed, scope["app"].state.services)
+        kept = Account(request_id(headers.get(HEADER, "")), scope["method"], path=scope["path"], tell=self._tell)
+        kept.traceparent = headers.get("traceparent")
+        _CURRENT.set(kept)  # not reset: what is done behind the response belongs to it too
 
-        async def noting(message: Message) -> None:
+        async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                opened.status = opened.status or message["status"]
-                MutableHeaders(scope=message)[HEADER] = opened.id
+                kept.status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = kept.id
             await send(message)
 
-        token = _current.set(opened)
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, named)
         except Exception:
-            opened.status = opened.status or 500  # the outermost handler answers, behind our back
+            kept.status = 500  # the framework answers, behind our back
             raise
         finally:
-            _current.reset(token)
-            opened.route = route_of(scope)
-            opened.status = opened.status or CANCELLED  # nothing was sent: nobody was there
-            opened.close()
+            kept.route = getattr(scope.get("route"), "path", OTHER)
+            kept.close()
 
 
-def request_id(given: str | None) -> str:
-    """The client's own, where it is one that may stand in a log and in a header; else a new one."""
-    return given if given is not None and _SANE.fullmatch(given) else secrets.token_hex(12)
+def request_id(given: str) -> str:
+    """The client's own, where it may stand in a log and in a header; else a new one."""
+    return given if _SANE.fullmatch(given) else secrets.token_hex(12)
 
 
-def route_of(scope: Scope) -> str:
-    """The path of the route that was matched, with the names of its parameters; `other` where none was."""
-    return str(getattr(scope.get("route"), "path", OTHER))
+def asked_for(registry: Registry, name: str) -> None:
+    """Note the model that a request is for, as its client wrote it."""
+    kept = account()
+    kept.asked = name
+    try:
+        kept.model = registry.resolve(name)[0].name
+    except ModelNotFound:
+        kept.model = UNKNOWN
+
+
+def ended(kept: Account) -> Ended:
+    """What the meter is told."""
+    return Ended(kept.route, kept.model, kept.status, kept.seconds, kept.error)
 
 
 class Tally:
@@ -141,53 +149,38 @@ class Tally:
     def add(self, delta: Delta) -> None:
         """One more delta, as it comes from the worker."""
         now = time.perf_counter()
-        opened, meter = self._account, self._meter
-        if opened.first_token_seconds is None:
-            opened.first_token_seconds = now - opened.arrived
-            meter.first_token(self._model, opened.first_token_seconds)
+        kept, meter = self._account, self._meter
+        if kept.first_token_seconds is None:
+            kept.first_token_seconds = now - kept.began
+            meter.first_token(self._model, kept.first_token_seconds)
         before = self._latest.get(delta.index)
         if before is not None and delta.tokens:
             meter.next_tokens(self._model, now - before, delta.tokens)
         self._latest[delta.index] = now
         if delta.tokens:
             meter.generated(self._model, delta.tokens)
-            opened.completion_tokens += delta.tokens
+            kept.completion_tokens += delta.tokens
         if delta.finish and delta.usage:
             self._finish(delta)
 
     def _finish(self, delta: Delta) -> None:
-        usage, opened = delta.usage, self._account
+        usage, kept = delta.usage, self._account
         assert usage is not None
         assert delta.finish is not None
         first = delta.index in self._firsts
         self._meter.sequence(self._model, delta.finish, usage, first=first)
-        opened.finishes.append(delta.finish)
+        kept.finishes.append(delta.finish)
         if first:
-            opened.prompt_tokens += usage.prompt_tokens
-            opened.cached_tokens += usage.cached_tokens
-            opened.queue_seconds = max(opened.queue_seconds or 0.0, usage.queue_seconds)
-            opened.prefill_seconds = max(opened.prefill_seconds or 0.0, usage.prompt_seconds)
-        opened.decode_seconds = max(opened.decode_seconds or 0.0, usage.decode_seconds)
-
-
-def asked_for(registry: Registry, name: str) -> None:
-    """Note the model that a request is for, as its client wrote it."""
-    opened = account()
-    opened.asked = name
-    try:
-        opened.model = registry.resolve(name)[0].name
-    except ModelNotFound:
-        opened.model = UNKNOWN
-
-
-def told(closed: Account, services: "Services") -> None:
-    """The request has ended: whoever counts or writes it down hears of it."""
-    services.meter.request(Ended(closed.route, closed.model, closed.status, closed.seconds, closed.error))
+            kept.prompt_tokens += usage.prompt_tokens
+            kept.cached_tokens += usage.cached_tokens
+            kept.queue_seconds = max(kept.queue_seconds or 0.0, usage.queue_seconds)
+            kept.prefill_seconds = max(kept.prefill_seconds or 0.0, usage.prompt_seconds)
+        kept.decode_seconds = max(kept.decode_seconds or 0.0, usage.decode_seconds)
 
 
 def count_texts(meter: Meter, model: str, tokens: list[int]) -> None:
     """Texts have become vectors: they are prompts of one request."""
-    opened = account()
-    opened.model = model
-    opened.prompt_tokens += sum(tokens)
+    kept = account()
+    kept.model = model
+    kept.prompt_tokens += sum(tokens)
     meter.prompt(model, sum(tokens))

@@ -54,6 +54,7 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     message, param, code = describe_invalid(error.errors())
+    account().error = code
     detail = ErrorDetail(message=message, type="invalid_request_error", param=param, code=code)
     return JSONResponse(shape_of(request.url.path)(400, detail), 400)
 
@@ -63,6 +64,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     message, code = _FRAMEWORK.get(error.status_code, (str(error.detail), None))
     detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code=code)
+    account().error = code
     body = shape_of(request.url.path)(error.status_code, detail)
     return JSONResponse(body, error.status_code, error.headers)
 

@@ -121,7 +121,7 @@ class Meter:
         if ended.status == CANCELLED:
             numbers.cancelled += 1
             numbers.finished["abort"] += 1
-        elif ended.error is not None:
+        elif ended.error is not None and not 400 <= ended.status < 500:
             numbers.finished["error"] += 1
 
     # What the pool tells.
