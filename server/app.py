@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from . import __version__
 from .api import cancel, errors
-from .api.accounting import Account, Accounting, ended
+from .api.accounting import Account, Accounting, ended, operation_of
 from .api.drawing import draw
 from .api.limits import Border
 from .api.openapi import Documented
@@ -46,6 +46,7 @@ from .models.store import Store
 from .pool.pool import Pool
 from .pool.preload import Preloads
 from .settings import Settings
+from .telemetry import open_telemetry
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,9 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
     registry = Registry.load(settings.overlay)
     store = Store(settings.home)
     async with AsyncExitStack() as stack:
+        telemetry = open_telemetry(settings)
+        if telemetry is not None:
+            stack.push_async_callback(asyncio.to_thread, telemetry.close)
         renderer = Renderer(settings)
         stack.push_async_callback(renderer.close)
         inventory = Inventory(settings.home)
@@ -95,13 +99,15 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
         stack.push_async_callback(pulls.close)
         shown = Exposition(meter, partial(draw, pool), Energy.of(settings.powercap))
         known = (settings, registry, store, renderer, chooser, pool, preloads, inventory)
-        yield Services(*known, kept, background, pulls, meter, shown)
+        yield Services(*known, kept, background, pulls, meter, shown, telemetry)
 
 
 def _tell(app: FastAPI, ended_account: Account) -> None:
     """A request has ended: who counts hears of it."""
     services: Services = app.state.services
     services.meter.request(ended(ended_account))
+    if services.telemetry is not None and (operation := operation_of(ended_account)) is not None:
+        services.telemetry.record(operation)
 
 
 def _is_model(registry: Registry, name: str) -> bool:

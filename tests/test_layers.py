@@ -17,7 +17,7 @@ LAYERS = (
     {"runners"},
     {"engine", "chat"},
     {"worker", "tune"},
-    {"metrics", "tracing"},
+    {"metrics", "tracing", "telemetry"},
     {"pool"},
     {"api"},
     {"app", "cli", "__main__"},

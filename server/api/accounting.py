@@ -18,6 +18,7 @@ from ..errors import ModelNotFound
 from ..metrics.families import OTHER as OTHER
 from ..metrics.families import UNKNOWN
 from ..metrics.meter import CANCELLED, Ended, Meter
+from ..metrics.operation import OPERATIONS, Operation
 from ..models.registry import Registry
 from ..types import Delta, Request
 
@@ -30,8 +31,8 @@ class Account:
     """One HTTP request. Counts are what `usage` says; seconds are None where it did not come to that.
 
     `status` is 499 until an answer begins: so it stays if the client goes before. `asked` is the model as the client
-    wrote it, for traces alone; `model` its name in models.yaml. Both are empty where no model was asked for. `error` is the code of what it was answered with, or of
-    what ended the answer.
+    wrote it, for traces alone; `model` its name in models.yaml. Both are empty where no model was asked for. `error` is
+    the code of what it was answered with, or of what ended the answer.
     """
 
     id: str = ""
@@ -54,6 +55,8 @@ class Account:
     began: float = field(default_factory=time.perf_counter)
     finishes: list[str] = field(default_factory=list)  # of each continuation
     traceparent: str | None = None  # the client's
+    prompts: list[str] = field(default_factory=list)  # and `answers`: only where the settings want them in traces
+    answers: dict[int, str] = field(default_factory=dict)
     tell: "Callable[[Account], None] | None" = None  # who hears of it when it has ended
     _open: int = 1
 
@@ -129,6 +132,31 @@ def asked_for(registry: Registry, name: str) -> None:
         kept.model = UNKNOWN
 
 
+def operation_of(kept: Account) -> Operation | None:
+    """What traces are told; None where no model was to do anything."""
+    name = OPERATIONS.get(kept.route)
+    if name is None or not kept.asked:
+        return None
+    return Operation(
+        name,
+        kept.method,
+        kept.route,
+        kept.asked,
+        kept.model,
+        kept.status,
+        kept.error,
+        kept.prompt_tokens,
+        kept.cached_tokens,
+        kept.completion_tokens,
+        kept.seconds,
+        kept.first_token_seconds,
+        tuple(kept.finishes),
+        kept.traceparent,
+        tuple(kept.prompts),
+        tuple(kept.answers[index] for index in sorted(kept.answers)),
+    )
+
+
 def ended(kept: Account) -> Ended:
     """What the meter is told."""
     return Ended(kept.route, kept.model, kept.status, kept.seconds, kept.error)
@@ -137,11 +165,14 @@ def ended(kept: Account) -> Ended:
 class Tally:
     """Counts a stream of deltas, for the meter as they come and for the account of their request."""
 
-    def __init__(self, meter: Meter, model: str, requests: list[Request]) -> None:
+    def __init__(self, meter: Meter, model: str, requests: list[Request], *, keeps_texts: bool) -> None:
         self._meter = meter
+        self._keeps_texts = keeps_texts
         self._model = model
         self._account = account()
         self._account.model = model
+        if keeps_texts:
+            self._account.prompts += [str(request.prompt) for request in requests]
         # A prompt is counted once, with the first of its continuations.
         self._firsts = {0, *accumulate(request.n for request in requests)}
         self._latest: dict[int, float] = {}  # when each continuation last gained something
@@ -160,6 +191,8 @@ class Tally:
         if delta.tokens:
             meter.generated(self._model, delta.tokens)
             kept.completion_tokens += delta.tokens
+        if self._keeps_texts:
+            kept.answers[delta.index] = kept.answers.get(delta.index, "") + delta.text
         if delta.finish and delta.usage:
             self._finish(delta)
 

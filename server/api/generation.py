@@ -78,7 +78,7 @@ async def batch(services: Services, name: str, wait: float | None, prepare: Prep
     async with services.pool.lease(name, wait) as resident:
         adapter = await services.pool.adapter(name, resident)
         requests = [replace(request, adapter=adapter) for request in await prepare(resident)]
-        tally = Tally(services.meter, resident.spec.name, requests)
+        tally = Tally(services.meter, resident.spec.name, requests, keeps_texts=services.settings.otlp_prompts)
         async with aclosing(generate_all(resident, requests)) as stream:
             async for delta in stream:
                 tally.add(delta)

@@ -16,6 +16,7 @@ from ..models.store import Store
 from ..pool.pool import Pool
 from ..pool.preload import Preloads
 from ..settings import Settings
+from ..telemetry import Telemetry
 from .pulls import Pulls
 from .responses.background import Background
 from .responses.store import ResponseStore
@@ -36,6 +37,7 @@ class Services:
     pulls: Pulls
     meter: Meter
     exposition: Exposition
+    telemetry: Telemetry | None
 
 
 def _services(connection: HTTPConnection) -> Services:

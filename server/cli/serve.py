@@ -62,10 +62,12 @@ def serve(
 def require_startable(settings: Settings) -> None:
     """What has to hold before anything is opened. Raises ConfigError."""
     from ..models.signing import require_key
+    from ..telemetry import require_telemetry
 
     require_loopback(settings.host)
     if settings.require_signature is not None:
         require_key(settings.require_signature)
+    require_telemetry(settings)
 
 
 def require_loopback(host: str) -> None:
