@@ -47,7 +47,7 @@ class Powercap:
 
     def __init__(self, root: Path) -> None:
         self._packages: dict[str, _Package] = {}
-        for folder in sorted(root.glob("*:*")) if root.is_dir() else []:
+        for folder in sorted(root.glob("*:*"), key=_interface) if root.is_dir() else []:
             # The zones inside a package are parts of it. A second interface (MMIO) counts the same package again.
             if folder.name.count(":") == 1:
                 self._add(folder)
@@ -75,6 +75,11 @@ class Powercap:
             self._packages[name] = _Package(energy, span, int(energy.read_text()))
         except (OSError, ValueError) as error:
             log.info("energy of %s is not measured: %s", folder.name, error)
+
+
+def _interface(folder: Path) -> tuple[str, ...]:
+    """Sorts `intel-rapl:0` before `intel-rapl-mmio:0`."""
+    return tuple(folder.name.split(":"))
 
 
 @dataclass(frozen=True, slots=True)
