@@ -46,7 +46,8 @@ def serving(who: str, home: Path, *preload: str, startup: float = STARTUP, **set
 
     It ends with the block, and with this process however that ends. Raises CupolaError, in which `who` did not start.
     """
-    given = {f"CUPOLA_{name.upper()}": value for name, value in settings.items()}
+    given = {"CUPOLA_LOG_FORMAT": "pretty"}  # an error quotes its last line, for people
+    given |= {f"CUPOLA_{name.upper()}": value for name, value in settings.items()}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [*CHILD, *preload],

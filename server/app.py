@@ -9,9 +9,11 @@ from functools import partial
 from fastapi import FastAPI
 
 from . import __version__
-from .api import cancel, errors
+from .api import access_log, cancel, errors
 from .api.accounting import Account, Accounting, ended, operation_of
 from .api.drawing import draw
+from .api.gate import Gate
+from .api.keys import KeyRing
 from .api.limits import Border
 from .api.openapi import Documented
 from .api.pulls import Pulls
@@ -50,7 +52,6 @@ from .telemetry import open_telemetry
 
 log = logging.getLogger(__name__)
 
-LOCAL_NAMES = ("localhost",)
 ROUTES = (
     chat,
     completions,
@@ -103,8 +104,9 @@ async def open_services(settings: Settings, preload: tuple[str, ...] = ()) -> As
 
 
 def _tell(app: FastAPI, ended_account: Account) -> None:
-    """A request has ended: who counts hears of it."""
+    """A request has ended: who counts and who writes it down hear of it."""
     services: Services = app.state.services
+    access_log.write(ended_account, services.settings)
     services.meter.request(ended(ended_account))
     if services.telemetry is not None and (operation := operation_of(ended_account)) is not None:
         services.telemetry.record(operation)
@@ -133,7 +135,8 @@ def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
     )
     errors.install(app)
     cancel.install(app)
-    app.add_middleware(Border, max_body_bytes=settings.max_body_bytes, hosts={*LOCAL_NAMES, settings.host})
+    app.add_middleware(Gate, ring=KeyRing(settings))
+    app.add_middleware(Border, settings=settings)
     app.add_middleware(Accounting, tell=partial(_tell, app))  # the last one added is the first to see a request
     for module in ROUTES:
         app.include_router(module.router)

@@ -10,7 +10,10 @@
     |  |- BodyTooLarge               413
     |  |- UnsupportedMediaType       415
     |  |- HeadersTooLarge            431
-    |  `- HostNotAllowed             403
+    |  |- HostNotAllowed             403
+    |  |- CrossSiteRefused           403  another site's page wants to change something here
+    |  |- KeyRefused                 401  no API key, or one that is not known
+    |  `- ScopeMissing               403  the key is known, and may not do this
     |- NotFound                      404  invalid_request_error
     |  |- ModelNotFound                   no such name; the message lists the known ones
     |  `- ModelNotPulled                  known, but its files are not here; the message has the command
@@ -120,6 +123,21 @@ class HeadersTooLarge(RequestError):
 class HostNotAllowed(RequestError):
     status = 403
     code = "host_not_allowed"
+
+
+class CrossSiteRefused(RequestError):
+    status = 403
+    code = "cross_site_refused"
+
+
+class KeyRefused(RequestError):
+    status = 401
+    code = "invalid_api_key"
+
+
+class ScopeMissing(RequestError):
+    status = 403
+    code = "insufficient_scope"
 
 
 class NotFound(CupolaError):

@@ -1,16 +1,83 @@
-"""Where log lines go: stderr, one line each, never a prompt."""
+"""Where log lines go: stderr, one line each, for people or as JSON. Never a prompt or a key unless it is asked for.
 
+Every line that is written while a request is served has the request's id. The variable that holds it lives here, below
+all who log; whoever begins to serve a request sets it.
+"""
+
+import json
 import logging
 import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TextIO
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+PRETTY, JSON = "pretty", "json"
+# What every record has; the rest are the fields of `extra`. The colour of uvicorn's messages is none of them.
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
-def configure(level: str) -> None:
+def configure(level: str, form: str = "auto", stream: TextIO = sys.stderr) -> None:
     """Set up the log of the server process."""
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines() if chosen(form, stream) == JSON else PrettyLines())
+    handler.addFilter(with_request_id)
+    logging.basicConfig(level=level.upper(), handlers=[handler])
     for noisy in ("httpx", "httpcore", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def chosen(form: str, stream: TextIO) -> str:
+    """`auto` is for people on a terminal; what reads a pipe or a file is a program, and programs want JSON."""
+    return (PRETTY if stream.isatty() else JSON) if form == "auto" else form
+
+
+def with_request_id(record: logging.LogRecord) -> bool:
+    """A filter that lets everything pass, with the id of the request that is being served."""
+    if getattr(record, "request_id", None) is None:
+        record.request_id = REQUEST_ID.get()
+    return True
+
+
+def one_line(text: str) -> str:
+    """Text that cannot pass for another line or move a terminal's cursor: what does not print is spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode("ascii") for part in text)
+
+
+class PrettyLines(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z INFO server.pool: loaded smollm2 [request id]`; a traceback follows, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        identity = getattr(record, "request_id", None)
+        line = f"{_time_of(record)} {record.levelname:<7} {record.name}: {one_line(record.getMessage())}"
+        line = f"{line} [{one_line(identity)}]" if identity else line
+        trace = _trace_of(self, record)
+        return line + "".join(f"\n    {one_line(part)}" for part in trace.splitlines())
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: time, level, logger, message, request_id, and the fields of `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": _time_of(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD and value is not None}
+        if trace := _trace_of(self, record):
+            line["exception"] = trace
+        return json.dumps(line, default=str)
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _trace_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    trace = formatter.formatException(record.exc_info) if record.exc_info else ""
+    return "\n".join(part for part in (trace, record.stack_info) if part)

@@ -41,8 +41,11 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(home: Path, *arguments: str, **settings: str) -> Iterator[RunningServer]:
-    """`cupola serve` on a free port with `CUPOLA_<NAME>` settings; it has ended when the block is left."""
+def running_server(home: Path, *arguments: str, log: Path | None = None, **settings: str) -> Iterator[RunningServer]:
+    """`cupola serve` on a free port with `CUPOLA_<NAME>` settings; it has ended when the block is left.
+
+    Its log goes to where that of the tests goes, or to a file.
+    """
     environment = child_environment() | SHARE | {f"CUPOLA_{name.upper()}": value for name, value in settings.items()}
     if settings.get("offline") == "false":
         environment["HF_HUB_OFFLINE"] = "0"  # huggingface_hub reads its own variable, which children are given
@@ -50,6 +53,7 @@ def running_server(home: Path, *arguments: str, **settings: str) -> Iterator[Run
         [sys.executable, "-P", "-m", "server", "serve", "--port", "0", *arguments],
         env=environment | {"CUPOLA_HOME": str(home)},
         stdout=subprocess.PIPE,
+        stderr=log.open("w") if log is not None else None,
         text=True,
     )
     assert process.stdout is not None

@@ -68,7 +68,7 @@ class Asking:
         self._urls[teacher.at] = teacher.url
         if teacher.url == OWN:
             served = own_server(teacher.model, load_settings().home)
-            self._urls[teacher.at] = self._servers.enter_context(served)
+            self._urls[teacher.at], self._headers[teacher.at] = self._servers.enter_context(served)
 
     async def _send(self, questions: list[Question], doing: str) -> None:
         waiting, done = iter(questions), 0

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ModelNotFound
+from ..logs import REQUEST_ID
 from ..metrics.families import OTHER as OTHER
 from ..metrics.families import UNKNOWN
 from ..metrics.meter import CANCELLED, Ended, Meter
@@ -99,7 +100,9 @@ class Accounting:
         headers = Headers(scope=scope)
         kept = Account(request_id(headers.get(HEADER, "")), scope["method"], path=scope["path"], tell=self._tell)
         kept.traceparent = headers.get("traceparent")
-        _CURRENT.set(kept)  # not reset: what is done behind the response belongs to it too
+        # Neither is reset: what is done or logged behind the response belongs to it too.
+        _CURRENT.set(kept)
+        REQUEST_ID.set(kept.id)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -63,6 +63,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     """The framework's own: a body it cannot parse (400), no such route (404), no such method (405)."""
     assert isinstance(error, HTTPException)
     message, code = _FRAMEWORK.get(error.status_code, (str(error.detail), None))
+    account().error = code
     detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code=code)
     account().error = code
     body = shape_of(request.url.path)(error.status_code, detail)

@@ -16,6 +16,7 @@ from ..models.names import ModelName
 from ..models.spec import Variant
 from ..pool.resident import Resident
 from ..types import Delta, Request
+from . import access_log
 from .accounting import Tally, asked_for
 from .company import generate_all
 from .services import Services
@@ -78,6 +79,8 @@ async def batch(services: Services, name: str, wait: float | None, prepare: Prep
     async with services.pool.lease(name, wait) as resident:
         adapter = await services.pool.adapter(name, resident)
         requests = [replace(request, adapter=adapter) for request in await prepare(resident)]
+        for request in requests:
+            access_log.write_prompt(request, services.settings)
         tally = Tally(services.meter, resident.spec.name, requests, keeps_texts=services.settings.otlp_prompts)
         async with aclosing(generate_all(resident, requests)) as stream:
             async for delta in stream:

@@ -1,4 +1,5 @@
-"""What is refused before any route runs: a foreign Host, a body that is not JSON, a body that is too large.
+"""What is refused before any route runs: a foreign Host, another site's GET that changes something, a body that is not
+JSON or too large.
 
 A web page can make the user's browser send requests here. The Host check stops DNS rebinding; requiring the JSON media
 type makes a browser ask for permission first (a pre-flight request), which nobody grants.
@@ -10,21 +11,32 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import BodyTooLarge, CupolaError, HeadersTooLarge, HostNotAllowed, UnsupportedMediaType
+from ..errors import (
+    BodyTooLarge,
+    CrossSiteRefused,
+    CupolaError,
+    HeadersTooLarge,
+    HostNotAllowed,
+    UnsupportedMediaType,
+)
+from ..settings import Settings
+from .cross_site import check_site
 from .error_shapes import shape_of
 from .errors import error_response
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16_384
+LOCAL_NAMES = ("localhost",)
 
 
 class Border:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._max_body = max_body_bytes
-        self._hosts = frozenset(hosts)
+        self._max_body = settings.max_body_bytes
+        self._hosts = frozenset({*LOCAL_NAMES, settings.host.lower(), *settings.hosts})
+        self._any_address = is_wildcard(settings.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,12 +45,13 @@ class Border:
         try:
             headers = Headers(scope=scope)
             check_size(scope["headers"])
-            check_host(headers.getlist("host"), self._hosts)
+            check_host(headers.getlist("host"), self._hosts, any_address=self._any_address)
+            check_site(scope["path"], headers)
             if scope["method"] in {"POST", "PUT", "PATCH"}:
                 check_body_headers(headers, self._max_body)
             metered = _Metered(receive, self._max_body)
             await self._app(scope, metered, metered.instead_of(scope, send))
-        except (HeadersTooLarge, HostNotAllowed, UnsupportedMediaType, BodyTooLarge) as error:
+        except (HeadersTooLarge, HostNotAllowed, CrossSiteRefused, UnsupportedMediaType, BodyTooLarge) as error:
             await error_response(error, shape_of(scope["path"]))(scope, receive, send)
 
 
@@ -82,18 +95,32 @@ def check_size(headers: list[tuple[bytes, bytes]]) -> None:
         raise HeadersTooLarge(f"More than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them.")
 
 
-def check_host(values: list[str], allowed: Collection[str]) -> None:
-    """Raise HostNotAllowed unless the one Host header names this machine as it is meant to be reached."""
+def is_wildcard(host: str) -> bool:
+    """Whether this address to listen on means every address of the machine."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host
+
+
+def check_host(values: list[str], allowed: Collection[str], *, any_address: bool = False) -> None:
+    """Raise HostNotAllowed unless the one Host header names this machine as it is meant to be reached.
+
+    A server on every address cannot know them all (a container's are mapped), so `any_address` takes an IP address for
+    right. That is safe: DNS rebinding needs a name, whose meaning an attacker changes. A page whose own address is an
+    IP address came from there. Names stay on a list, also this machine's own: in a local network others can claim it.
+    """
     if len(values) != 1 or not (host := _host_name(values[0])):
         raise HostNotAllowed("The request needs exactly one valid Host header.")
     if host in allowed:
         return
     try:
-        if ipaddress.ip_address(host).is_loopback:
+        address = ipaddress.ip_address(host)
+        if any_address or address.is_loopback:
             return
     except ValueError:
         pass
-    raise HostNotAllowed(f"Host {host[:100]!r} is not served here.")
+    raise HostNotAllowed(f"Host {host[:100]!r} is not served here. If it should be, add it to CUPOLA_HOSTS.")
 
 
 def _host_name(value: str) -> str:

@@ -6,7 +6,7 @@ import typer
 
 from .. import __version__
 from ..errors import CupolaError
-from . import bom, convert, doctor, export, forge, models, ps, pull, quality, run, serve, sign, tune
+from . import bom, config, convert, doctor, export, forge, key, models, ps, pull, quality, run, serve, sign, tune
 
 app = typer.Typer(
     name="cupola",
@@ -34,6 +34,8 @@ pull.register(app)
 models.register(app)
 ps.register(app)
 doctor.register(app)
+config.register(app)
+key.register(app)
 tune.register(app)
 convert.register(app)
 quality.register(app)

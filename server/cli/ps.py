@@ -3,11 +3,10 @@
 import json
 from typing import Annotated, Any
 
-import httpx
 import typer
 
-from ..errors import Unavailable
 from ..settings import Settings, load_settings
+from .client import call
 from .progress import megabytes
 
 
@@ -34,12 +33,5 @@ def ps(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
 
 def fetch(settings: Settings) -> list[dict[str, Any]]:
     """The server's list. Raises Unavailable where none listens."""
-    address = settings.url
-    try:
-        # No proxy: the server is on this machine.
-        with httpx.Client(trust_env=False, timeout=10) as client:
-            answer = client.get(f"{address}/admin/models").raise_for_status().json()
-    except httpx.HTTPError:
-        raise Unavailable(f"No Cupola server answers on {address}. Start one with: cupola serve") from None
-    models: list[dict[str, Any]] = answer["models"]
+    models: list[dict[str, Any]] = call(settings, "GET", "/admin/models")["models"]
     return models

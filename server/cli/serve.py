@@ -22,12 +22,19 @@ def serve(
     preload: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models to load at once; others load on first use.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on (a loopback address).")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; beyond loopback an API key is needed.")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")] = None,
     require_signature: Annotated[
         Path | None, typer.Option(metavar="PUBLIC_KEY", help="Load signed models only; see cupola sign.")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings file; else config.yaml in CUPOLA_HOME.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="pretty, json, or auto: pretty on a terminal.")] = None,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
 ) -> None:
     """Serve the OpenAI API on this device."""
     # Heavy imports stay inside, so that `cupola --help` is quick.
@@ -38,14 +45,22 @@ def serve(
     from ..api.limits import MAX_HEADER_BYTES
     from ..app import create_app, require_known
 
-    settings = load_settings(host=host, port=port, log_level=log_level, require_signature=require_signature)
-    require_startable(settings)
-    names = require_known(settings, tuple(preload or ()))
-    logs.configure(settings.log_level)
+    settings = load_settings(
+        host=host,
+        port=port,
+        config=config,
+        log_level=log_level,
+        log_format=log_format,
+        log_prompts=log_prompts or None,
+        require_signature=require_signature,
+    )
+    guarded = require_startable(settings)
+    names = require_known(settings, tuple(preload or settings.preload))
+    logs.configure(settings.log_level, settings.log_format)
     listening = listen(settings)
     bound = listening.getsockname()[1]
-    announce(settings.host, bound, names[0] if names else "smollm2")
-    config = uvicorn.Config(
+    announce(settings.host, bound, names[0] if names else "smollm2", guarded=guarded)
+    served = uvicorn.Config(
         create_app(settings, names),
         http=bounded(settings.request_seconds, settings.stall_seconds),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
@@ -56,30 +71,34 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    uvicorn.Server(served).run(sockets=[listening])
 
 
-def require_startable(settings: Settings) -> None:
-    """What has to hold before anything is opened. Raises ConfigError."""
+def require_startable(settings: Settings) -> bool:
+    """What has to hold before anything is opened; whether requests will need a key. Raises ConfigError."""
+    from ..api.keys import KeyRing
     from ..models.signing import require_key
     from ..telemetry import require_telemetry
 
-    require_loopback(settings.host)
+    ring = KeyRing(settings)
+    if not ring.usable:
+        require_loopback(settings.host)
     if settings.require_signature is not None:
         require_key(settings.require_signature)
     require_telemetry(settings)
+    return ring.guarded
 
 
 def require_loopback(host: str) -> None:
-    """Without API keys the server is for this machine alone."""
+    """Without API keys the server is for this machine alone. So in a container: its network has others in it."""
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = False
     if not loopback:
         raise ConfigError(
-            f"Refusing to listen on {host}: anybody on the network could use the models. Listen on 127.0.0.1 and put a"
-            " proxy that authenticates in front."
+            f"Refusing to listen on {host or 'every address'} without an API key: anybody on the network could use the"
+            " models. Make a key with: cupola key create NAME (or set CUPOLA_API_KEY), or listen on 127.0.0.1."
         )
 
 
@@ -99,12 +118,13 @@ def listen(settings: Settings) -> socket.socket:
     return listening
 
 
-def announce(host: str, port: int, model: str) -> None:
+def announce(host: str, port: int, model: str, *, guarded: bool) -> None:
     """Where the server is, and a line to try."""
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    key = ' -H "Authorization: Bearer $CUPOLA_API_KEY"' if guarded else ""
     question = '{"role": "user", "content": "What is the capital of France?"}'
     typer.echo(f"Cupola serves on {address}  (Ctrl-C ends it). Try:\n")
     typer.echo(
-        f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+        f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
         f'    -d \'{{"model": "{model}", "messages": [{question}]}}\'\n'
     )

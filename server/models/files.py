@@ -83,17 +83,27 @@ def sync(file: IO[Any]) -> None:
     os.fsync(file.fileno())
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file as a whole or not at all. One writer at a time: the caller holds a lock."""
+def write_atomically(path: Path, text: str, *, private: bool = False) -> None:
+    """Replace a small text file as a whole or not at all. One writer at a time: the caller holds a lock.
+
+    A private file is its owner's alone from its first byte on.
+    """
     draft = path.with_name(f"{path.name}.new")
     try:
-        with draft.open("w", encoding="utf-8") as file:
+        with open(draft, "w", encoding="utf-8", opener=_private if private else None) as file:
             file.write(text)
             sync(file)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    if os.name == "posix":
+        os.fchmod(descriptor, 0o600)  # a draft that a crash has left has the mode that it was made with
+    return descriptor
 
 
 def _sync_folder(folder: Path) -> None:
