@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,14 @@ def running_server(home: Path, *arguments: str, log: Path | None = None, **setti
     environment = child_environment() | SHARE | {f"CUPOLA_{name.upper()}": value for name, value in settings.items()}
     if settings.get("offline") == "false":
         environment["HF_HUB_OFFLINE"] = "0"  # huggingface_hub reads its own variable, which children are given
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "server", "serve", "--port", "0", *arguments],
-        env=environment | {"CUPOLA_HOME": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=log.open("w") if log is not None else None,
-        text=True,
-    )
+    with log.open("w") if log is not None else nullcontext() as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "server", "serve", "--port", "0", *arguments],
+            env=environment | {"CUPOLA_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
     assert process.stdout is not None
     try:
         line = process.stdout.readline()  # "Cupola serves on http://127.0.0.1:41237  (Ctrl-C ends it). Try:"
