@@ -1,6 +1,7 @@
 """`cupola config`: what a server would be started with, and where each value comes from."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ EPILOG = (
     "Examples: cupola config · cupola config --json · cupola config --config edge.yaml · CUPOLA_SLOTS=16 cupola config"
 )
 HIDDEN = "********"
+_USER = re.compile(r"//[^/@]+@")  # a password in an address
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +61,8 @@ def _plain(value: object) -> object:
         return HIDDEN
     if isinstance(value, tuple):
         return list(value)
+    if isinstance(value, str):
+        return _USER.sub(f"//{HIDDEN}@", value)
     return str(value) if isinstance(value, Path) else value
 
 

@@ -12,13 +12,16 @@ KEY = "a-key-that-nobody-must-see"
 
 def test_values_and_their_places(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(f"hosts: [edge.local]\napi_key: {KEY}\nlog_prompts: yes\n")
+    path.write_text(
+        f"hosts: [edge.local]\napi_key: {KEY}\nlog_prompts: yes\nhf_endpoint: https://me:{KEY}@hub.example\n"
+    )
     done = cupola(tmp_path, "config", "--port", "4000", "--json", CUPOLA_KEEP_ALIVE="5m")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["settings"]
     assert set(rows) == set(Settings.model_fields)
     assert rows["hosts"] == {"value": ["edge.local"], "source": "file", "place": f"{path}, line 1"}
     assert rows["log_prompts"] == {"value": True, "source": "file", "place": f"{path}, line 3"}
+    assert rows["hf_endpoint"]["value"] == "https://********@hub.example"
     assert rows["keep_alive"] == {"value": 300.0, "source": "environment", "place": "CUPOLA_KEEP_ALIVE"}
     assert rows["port"] == {"value": 4000, "source": "flag", "place": "--port"}
     assert rows["slots"] == {"value": 8, "source": "default", "place": None}
