@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -17,9 +18,11 @@ from .api.keys import KeyRing
 from .api.limits import Border
 from .api.openapi import Documented
 from .api.pulls import Pulls
+from .api.reloading import reload_on_signal
 from .api.responses.background import Background
 from .api.responses.store import ResponseStore
 from .api.routes import (
+    admin,
     anthropic,
     chat,
     completions,
@@ -65,6 +68,7 @@ ROUTES = (
     ollama_models,
     models,
     system_routes,
+    admin,
     health,
     exposition,
 )
@@ -116,13 +120,18 @@ def _is_model(registry: Registry, name: str) -> bool:
     return any(model.name == name for model in registry.models)
 
 
-def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
-    """The HTTP application. Its lifespan opens and closes the services."""
+def create_app(settings: Settings, preload: tuple[str, ...] = (), *, hears_hangup: bool = False) -> FastAPI:
+    """The HTTP application. Its lifespan opens and closes the services.
+
+    `hears_hangup`: SIGHUP has models.yaml read again. For the main thread of a process of its own.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, preload) as services:
             app.state.services = services
+            if hears_hangup:
+                _reload_on_hangup(services)
             yield
 
     app = Documented(
@@ -141,6 +150,21 @@ def create_app(settings: Settings, preload: tuple[str, ...] = ()) -> FastAPI:
     for module in ROUTES:
         app.include_router(module.router)
     return app
+
+
+def _reload_on_hangup(services: Services) -> None:
+    """Windows has no such signal; POST /admin/reload does the same everywhere."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None:
+        return
+    running: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
+
+    def heard() -> None:
+        task = asyncio.ensure_future(reload_on_signal(services.settings, services.registry, services.pool))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    asyncio.get_running_loop().add_signal_handler(hangup, heard)
 
 
 def require_known(settings: Settings, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@
     |  |- BodyTooLarge               413
     |  |- UnsupportedMediaType       415
     |  |- HeadersTooLarge            431
+    |  |- ModelInUse                 409  it is not unloaded while it answers, unless that is forced
     |  |- HostNotAllowed             403
     |  |- CrossSiteRefused           403  another site's page wants to change something here
     |  |- KeyRefused                 401  no API key, or one that is not known
@@ -20,7 +21,7 @@
     |- Unavailable                   503  server_error, with Retry-After
     |  |- ModelLoading                    the wait that the client allowed is over
     |  |- QueueFull                  429  too many requests wait for this model
-    |  |- PoolFull                        every loaded model is in use
+    |  |- PoolFull                        every loaded model is in use or pinned
     |  |- NotEnoughMemory                 the model and its KV entries do not fit
     |  |- PullStopped                     nobody waited for the pull any more, or the server stops
     |  `- WorkerDied                      the worker process ended during the request
@@ -138,6 +139,11 @@ class KeyRefused(RequestError):
 class ScopeMissing(RequestError):
     status = 403
     code = "insufficient_scope"
+
+
+class ModelInUse(RequestError):
+    status = 409
+    code = "model_in_use"
 
 
 class NotFound(CupolaError):

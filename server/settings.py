@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         40.0,
         description="time a step may give to prompts while other sequences are decoding, in milliseconds",
     )
-    max_models: Annotated[int, Field(ge=1, description="models kept loaded at once")] = 3
+    max_models: Annotated[int, Field(ge=1, description="models kept loaded at once, whatever memory they take")] = 16
     keep_alive: Annotated[Seconds, AfterValidator(_keep_alive)] = Field(
         300.0, description="seconds after its last use at which a model is unloaded; -1: never"
     )
@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     )
     pinned: Listed = Field((), description="models that are never unloaded to make room, or for being idle")
     preload: Listed = Field((), description="models that serve loads when it starts")
+    room_seconds: Annotated[
+        Seconds, Field(ge=0, description="seconds that a load waits while every loaded model is in use")
+    ] = 20.0
     max_queue: Annotated[int, Field(ge=1, description="requests that may wait for one model; more get 429")] = 256
     max_body_bytes: Annotated[Bytes, Field(ge=1024, description="largest request body")] = 4 * 1024 * 1024
     request_seconds: Annotated[Seconds, Field(gt=0, description="time in which a request must have arrived whole")] = (

@@ -2,7 +2,6 @@
 
 import psutil
 
-from ..hardware.memory import read
 from ..metrics.picture import LoadedModel, Picture
 from ..models.names import CURRENT_VERSION
 from ..pool.pool import Pool
@@ -13,18 +12,17 @@ from ..runners.base import RunnerInfo
 def draw(pool: Pool) -> Picture:
     """Sizes and processor times of the server and its workers, now."""
     own = psutil.Process()
-    memory = read()
     return Picture(
         [_loaded(resident) for resident in pool.residents],
         own.memory_info().rss,
         _seconds(own),
-        memory.total if memory.limit is None else min(memory.total, memory.limit),
+        pool.budget.limit,
     )
 
 
 def _loaded(resident: Resident) -> LoadedModel:
     rss, seconds = _process(resident.pid)
-    variant, ready = resident.variant, resident.state == "loaded"
+    variant, ready = resident.variant, resident.loaded
     manifest = resident.choice.candidate.manifest
     return LoadedModel(
         model=resident.spec.name,
@@ -37,7 +35,7 @@ def _loaded(resident: Resident) -> LoadedModel:
         users=resident.users,
         encodes=ready and resident.dimension is not None,
         rss=rss,
-        kv=_kv_bytes(resident) if ready else None,
+        kv=(0 if resident.asleep else _kv_bytes(resident)) if ready else None,
         weights=manifest.size if manifest is not None else None,
         cpu_seconds=seconds,
     )

@@ -77,7 +77,7 @@ async def batch(services: Services, name: str, wait: float | None, prepare: Prep
     """The same for several requests at a time. Continuations are numbered through, those of the first request first."""
     last: Delta | None = None
     async with services.pool.lease(name, wait) as resident:
-        adapter = await services.pool.adapter(name, resident)
+        adapter = await services.pool.adapters.named(name, resident)
         requests = [replace(request, adapter=adapter) for request in await prepare(resident)]
         for request in requests:
             access_log.write_prompt(request, services.settings)

@@ -5,7 +5,8 @@ import contextlib
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Generic, TypeVar, cast
 
 import msgspec
@@ -50,10 +51,20 @@ class ChildProcess(asyncio.SubprocessProtocol, Generic[Incoming]):
         self._transport: asyncio.SubprocessTransport
 
     @classmethod
-    async def start(cls, module: str, incoming: type[Incoming], *arguments: str, name: str) -> "ChildProcess[Incoming]":
-        """Start `python -P -m module`. -P: a folder `server/` where the user stands is never imported."""
+    async def start(
+        cls,
+        module: str,
+        incoming: type[Incoming],
+        *arguments: str,
+        name: str,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> "ChildProcess[Incoming]":
+        """Start `python -P -m module`. -P: a folder `server/` where the user stands is never imported.
+
+        `variables`: what its environment says beside what every child's does.
+        """
         command = [sys.executable, "-P", "-m", module, *arguments]
-        options = {"env": child_environment(), **spawn_options()}
+        options = {"env": child_environment() | variables, **spawn_options()}
         loop = asyncio.get_running_loop()
         _, child = await loop.subprocess_exec(lambda: cls(incoming, name), *command, **options)
         return child

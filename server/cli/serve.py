@@ -55,13 +55,13 @@ def serve(
         require_signature=require_signature,
     )
     guarded = require_startable(settings)
-    names = require_known(settings, tuple(preload or settings.preload))
+    names = require_known(settings, (*(preload or settings.preload), *settings.pinned))
     logs.configure(settings.log_level, settings.log_format)
     listening = listen(settings)
     bound = listening.getsockname()[1]
     announce(settings.host, bound, names[0] if names else "smollm2", guarded=guarded)
     served = uvicorn.Config(
-        create_app(settings, names),
+        create_app(settings, names, hears_hangup=True),
         http=bounded(settings.request_seconds, settings.stall_seconds),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         ws="none",

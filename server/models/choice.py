@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..errors import InvalidValue, LoadFailed, ModelNotPulled
+from ..errors import InvalidValue, LoadFailed, ModelNotFound, ModelNotPulled
 from ..hardware.place import Facts
 from .footprint import needed
 from .names import ModelName
@@ -31,6 +31,14 @@ class Chooser:
         asked = ModelName.parse(name).engine in {variant.name for variant in variants}
         candidates = [*self._candidates(spec, name, variants)]
         return spec, rank(candidates, self.facts, tuning, spec.parameters, asked=asked)
+
+    def means(self, name: str, spec: ModelSpec, variant: Variant) -> bool:
+        """Whether `name` admits this variant of a model. False for a name that is none."""
+        try:
+            model, variants = self._registry.resolve(name)
+        except ModelNotFound:
+            return False
+        return model.name == spec.name and variant.name in {admitted.name for admitted in variants}
 
     def serving(self, name: str) -> tuple[ModelSpec, list[Choice]]:
         """What is here and can serve `name`, best first; never empty.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -86,8 +86,16 @@ def _anchored_adapter(adapter: Adapted, folder: Path) -> Adapted:
     return adapter.model_copy(update={"files": files})
 
 
+class Changes(NamedTuple):
+    """Names of models that a newer models.yaml has and an older one had not, and so on."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
 class Registry:
-    """All known models by name and alias. Immutable; load it again to see a changed overlay."""
+    """All known models by name and alias. It changes as a whole, or not at all: see `follow`."""
 
     default: Final = "smollm2-135m-instruct"
 
@@ -119,6 +127,16 @@ class Registry:
         """The bundled models with the overlay's on top: its models replace those of the same name, its aliases win."""
         bundled = read_models_file(bundled_models())
         return cls(bundled, read_models_file(overlay)) if overlay is not None and overlay.is_file() else cls(bundled)
+
+    def follow(self, newer: "Registry") -> Changes:
+        """Know what a newer one knows, and say what that changes."""
+        before, after = self._models, newer._models
+        self._models, self._aliases = after, newer._aliases
+        return Changes(
+            added=tuple(name for name in after if name not in before),
+            changed=tuple(name for name in after if name in before and after[name] != before[name]),
+            removed=tuple(name for name in before if name not in after),
+        )
 
     @property
     def models(self) -> tuple[ModelSpec, ...]:

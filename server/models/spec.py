@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..quantities import Seconds
 from .adapters import AdapterSpec, AddedAdapter
 from .names import Name
 
@@ -225,6 +226,8 @@ class ModelSpec(_Spec):
     """System message of a conversation that brings none, where that serves better than what the template puts there."""
     sampling: Sampling = Sampling()
     """What the model's makers advise."""
+    keep_alive: Seconds | None = None
+    """Seconds after its last use at which it is unloaded, or like '10m'; -1: never. Else what holds for all models."""
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     adapters: tuple[AdapterSpec, ...] = ()
 

@@ -1,55 +1,35 @@
 """The loaded models: each loads on first use, once for all who wait; a dead worker is replaced on the next use.
 
-Of the variants that are here the best one is tried first; where it cannot be loaded, the next.
+Of the variants that are here the best one is tried first; where it cannot be loaded, the next. A model leaves when it
+was idle for long, when another needs its memory, when it is asked to, and when models.yaml says something else of it.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Literal, cast
 
-from ..errors import LoadFailed, ModelLoading, NotEnoughMemory, PoolFull, QueueFull, WrongModel
-from ..hardware.cpu import usable_cores
-from ..hardware.memory import usable_bytes
+from ..errors import CupolaError, LoadFailed, ModelInUse, ModelLoading, NotEnoughMemory, QueueFull
 from ..metrics.meter import Meter
-from ..models import signing
-from ..models.adapters import AdapterFormat, named
 from ..models.choice import Chooser
-from ..models.names import ModelName
 from ..models.select import Choice
 from ..models.spec import ModelSpec, Variant
 from ..models.store import Store
-from ..runners.base import Placement
 from ..settings import Settings
-from ..types import Adapter
-from ..worker.messages import Load
-from .eviction import Candidate, choose_victim
-from .resident import Resident, resident_key
+from .adapters import AdapterFiles
+from .budget import Budget
+from .failures import FailedLoads
+from .following import runs_alike
+from .idle import IdleTimers
+from .loader import Loader
+from .purpose import Purpose, require
+from .resident import Resident, UnloadReason, resident_key
+from .room import Room
+from .spinning import Spinning
 
 log = logging.getLogger(__name__)
-
-# For how long a variant that could not be loaded stands behind the others: twice as long with every failure.
-PAUSE, LONGEST_PAUSE = 60.0, 3600.0
-Purpose = Literal["text", "vectors", "any"]
-
-
-@dataclass(slots=True)
-class Failures:
-    """Loads of one variant that failed, one after the other; seconds on the monotonic clock."""
-
-    last: float = 0.0
-    count: int = 0
-
-    def note(self, now: float) -> None:
-        self.last, self.count = now, self.count + 1
-
-    def recent(self, now: float) -> bool:
-        return now - self.last < min(PAUSE * 2.0 ** min(self.count - 1, 16), LONGEST_PAUSE)
 
 
 class Pool:
@@ -57,16 +37,24 @@ class Pool:
 
     def __init__(self, settings: Settings, chooser: Chooser, store: Store, meter: Meter) -> None:
         self._settings = settings
-        self._chooser = chooser
-        self._store = store
         self._meter = meter
+        self._chooser = chooser
+        self._loader = Loader(settings, chooser, store)
         self._residents: dict[str, Resident] = {}
-        self._failures: dict[str, Failures] = {}  # by key
-        self._signed: set[str] = set()  # files of adapters whose signatures were checked
+        self._leaving: dict[Resident, asyncio.Task[None]] = {}  # those that end, and when their memory is back
+        self._retired: set[Resident] = set()  # those that end when their last user has gone
+        self._failures = FailedLoads()
+        self._kept: dict[str, float] = {}  # seconds that requests asked to keep models for, by name
+        self.adapters = AdapterFiles(settings.require_signature)
+        self.budget = Budget(settings.memory)
+        self._room = Room(self.budget, settings.max_models, settings.room_seconds, self.pinned, self._evict)
+        self._timers = IdleTimers(settings.keep_cache, Resident.release_cache, self._unload_idle)
+        self._spinning = Spinning(self._residents.values)
 
     @property
     def residents(self) -> list[Resident]:
-        return list(self._residents.values())
+        """All that have a worker, also those that are leaving."""
+        return [*self._residents.values(), *self._retired, *self._leaving]
 
     def find(self, name: str) -> tuple[ModelSpec, Variant]:
         """The model of `name` and the variant that would serve it.
@@ -78,11 +66,24 @@ class Pool:
 
     def context_of(self, spec: ModelSpec, variant: Variant) -> int:
         """Tokens a sequence of this variant may have, before an engine has said so."""
-        return min(variant.context_length or spec.context_length, self._settings.context)
+        return self._loader.context_of(spec, variant)
 
     def resident(self, spec: ModelSpec, variant: Variant) -> Resident | None:
         """The loaded or loading model, if it is."""
         return self._residents.get(resident_key(spec, variant))
+
+    def pinned(self, resident: Resident) -> bool:
+        """Whether it stays until it is asked to go."""
+        return any(self._chooser.means(name, resident.spec, resident.variant) for name in self._settings.pinned)
+
+    def keep(self, name: str, seconds: float | None) -> None:
+        """For how long the model shall stay when nobody uses it, until another request says otherwise; -1: for ever.
+
+        None says nothing. Raises ModelNotFound.
+        """
+        if seconds is not None:
+            spec, _ = self._chooser.ranking(name)
+            self._kept[spec.name] = seconds
 
     @asynccontextmanager
     async def lease(
@@ -94,30 +95,63 @@ class Pool:
         WrongModel for one that does not serve the purpose: before a load where models.yaml says so.
         """
         spec, _ = self._choices(name)
-        _require(purpose, spec, encodes=spec.encodes)
+        require(purpose, spec, encodes=spec.encodes)
         resident = await self._loaded(name, wait)
         try:
-            _require(purpose, spec, encodes=resident.dimension is not None)
+            require(purpose, spec, encodes=resident.dimension is not None)
+            resident.asleep = False
+            self._spinning.look()
             yield resident
         finally:
             self._leave(resident)
 
-    async def adapter(self, name: str, resident: Resident) -> Adapter | None:
-        """The adapter that `name` asks for, as a file for the engine of a leased model; None if it asks for none.
+    async def load(self, name: str, *, wait: float | None = None, keep_alive: float | None = None) -> Resident:
+        """Load a model, or find that it is. Raises what `lease` raises."""
+        self.keep(name, keep_alive)
+        async with self.lease(name, wait, purpose="any") as resident:
+            return resident
 
-        Raises ModelNotFound, and SignatureRefused where signatures are required.
+    async def unload(self, name: str, *, force: bool = False) -> bool:
+        """Unload every variant that `name` admits; False if none was loaded. Its memory is back then.
+
+        Raises ModelNotFound, and ModelInUse unless it is forced: then its requests fail.
         """
-        asked = ModelName.parse(name).adapter
-        if asked is None:
-            return None
-        found = named(resident.spec.adapters, asked, resident.spec.name)
-        path = found.files[cast("AdapterFormat", resident.variant.format)]
-        key = self._settings.require_signature
-        if key is not None and path not in self._signed:
-            artifact = signing.Artifact(Path(path))
-            await asyncio.to_thread(signing.require_signed, artifact, key, f"{resident.spec.name}+{asked}")
-            self._signed.add(path)
-        return Adapter(asked, path, found.scale)
+        spec, choices = self._chooser.ranking(name)
+        keys = {resident_key(spec, choice.variant) for choice in choices}
+        found = [resident for key, resident in self._residents.items() if key in keys]
+        used = [resident for resident in found if resident.users]
+        if used and not force:
+            raise ModelInUse(
+                f"{used[0].key} answers {used[0].users} requests now. Wait for them, or unload it by force.",
+                param="model",
+            )
+        await asyncio.gather(*[self._end(resident, "asked") for resident in found])
+        return bool(found)
+
+    async def unload_all(self) -> None:
+        """Unload what nobody uses."""
+        idle = [resident for resident in self._residents.values() if not resident.users]
+        await asyncio.gather(*[self._end(resident, "asked") for resident in idle])
+
+    def follow(self, changed: Mapping[str, ModelSpec | None]) -> None:
+        """Models are described otherwise now, or (None) no more.
+
+        Where that concerns what a worker runs it answers whom it has, then it goes, and a new request loads anew.
+        """
+        for resident in list(self._residents.values()):
+            name = resident.spec.name
+            newer = changed.get(name)
+            if newer is not None and runs_alike(resident.spec, newer, resident.variant):
+                resident.spec = newer
+            elif name in changed:
+                self._retire(resident)
+
+    async def close(self) -> None:
+        """Unload everything."""
+        self._spinning.close()
+        for resident in [*self._residents.values(), *self._retired]:
+            self._end(resident, "closing")
+        await asyncio.gather(*self._leaving.values())
 
     async def _loaded(self, name: str, wait: float | None) -> Resident:
         """The best variant that loads, with its user counted."""
@@ -127,11 +161,12 @@ class Pool:
             resident = self._resident(spec, choice)
             self._admit(resident)
             resident.users += 1
+            self._timers.stop(resident)
             try:
                 await self._await_load(resident, deadline)
             except (LoadFailed, NotEnoughMemory) as error:
                 self._leave(resident)
-                self._failures.setdefault(resident.key, Failures()).note(time.monotonic())
+                self._failures.note(resident.key, time.monotonic())
                 if choice is choices[-1]:
                     raise
                 self._meter.fell_back(spec.name)
@@ -140,27 +175,31 @@ class Pool:
                 self._leave(resident)
                 raise
             else:
-                self._failures.pop(resident.key, None)
+                self._failures.forget(resident.key)
                 return resident
         raise AssertionError("there is always a choice")
 
     def _leave(self, resident: Resident) -> None:
         resident.users -= 1
         resident.last_used = time.monotonic()
+        if resident.users:
+            return
+        if resident in self._retired:
+            self._end(resident, "reload")
+        elif self._residents.get(resident.key) is resident and resident.loaded and not self.pinned(resident):
+            self._timers.start(resident, self._keep_alive(resident.spec))
+        self._room.look_again()
+
+    def _keep_alive(self, spec: ModelSpec) -> float:
+        """Seconds: what a request asked for, what models.yaml says of the model, what holds for all."""
+        asked = self._kept.get(spec.name, spec.keep_alive)
+        return self._settings.keep_alive if asked is None else asked
 
     def _choices(self, name: str) -> tuple[ModelSpec, list[Choice]]:
         """What may serve `name`, best first; what could not be loaded a moment ago comes last."""
         spec, choices = self._chooser.serving(name)
-        return spec, sorted(choices, key=lambda choice: self._failed(resident_key(spec, choice.variant)))
-
-    def _failed(self, key: str) -> bool:
-        failures = self._failures.get(key)
-        return failures is not None and failures.recent(time.monotonic())
-
-    async def close(self) -> None:
-        """Unload everything."""
-        residents, self._residents = self.residents, {}
-        await asyncio.gather(*(resident.close() for resident in residents))
+        now = time.monotonic()
+        return spec, sorted(choices, key=lambda c: self._failures.recent(resident_key(spec, c.variant), now))
 
     def _admit(self, resident: Resident) -> None:
         """Whoever waits, for the load, the template or a slot, waits in one queue, and that is bounded."""
@@ -176,53 +215,32 @@ class Pool:
         found = self._residents.get(key)
         if found is not None and found.usable:
             return found
-        dead = [r for r in self.residents if not r.usable]
-        for gone in dead:
-            self._meter.unloaded(gone.spec.name, "died")
         if found is not None:
-            self._meter.restarted(spec.name, "died")
-        # What may refuse comes first: nothing has left the table then.
-        full = len(self._residents) - len(dead) >= self._settings.max_models
-        evicted = [self._make_room(key)] if full else []
-        evicted += [self._residents.pop(r.key) for r in dead]
+            self._meter.restarted(spec.name, found.death)
+        for dead in [resident for resident in self._residents.values() if not resident.usable]:
+            self._end(dead, "died")
         resident = self._residents[key] = Resident(spec, choice, partial(self._meter.step, spec.name))
-        resident.loading = asyncio.create_task(self._load(resident, evicted), name=f"load {key}")
+        resident.loading = asyncio.create_task(self._load(resident), name=f"load {key}")
         resident.loading.add_done_callback(_note_failure)
         return resident
 
-    def _make_room(self, key: str) -> Resident:
-        victim = choose_victim(Candidate(r.key, r.users, r.last_used) for r in self.residents if r.usable)
-        if victim is None:
-            raise PoolFull(
-                f"Cannot load {key}: all {len(self._residents)} loaded models are in use. Try again, or raise"
-                " CUPOLA_MAX_MODELS.",
-                retry_after=5,
-            )
-        log.info("unloading %s to make room for %s", victim, key)
-        evicted = self._residents.pop(victim)
-        self._meter.evicted(evicted.spec.name)
-        self._meter.unloaded(evicted.spec.name, "budget")
-        return evicted
-
-    async def _load(self, resident: Resident, evicted: list[Resident]) -> None:
+    async def _load(self, resident: Resident) -> None:
         """Runs once for all who wait. A failure is told to them and then forgotten: the next request tries again."""
         try:
-            for old in evicted:
-                await old.close()
-            began = time.monotonic()
-            await asyncio.to_thread(self._refuse_oversized, resident)
-            message = await asyncio.to_thread(self._message, resident)  # may copy files
-            await asyncio.to_thread(self._refuse_unsigned, resident, message)
-            await resident.load(message, self._settings.load_timeout)
-            self._meter.loaded(resident.spec.name, time.monotonic() - began)
-            log.info("loaded %s in %.1f s", resident.key, time.monotonic() - began)
-        except TimeoutError:
-            raise LoadFailed(f"{resident.key} did not load within {self._settings.load_timeout:.0f} s.") from None
+            estimate = await self._loader.estimate(resident)
+            needs = self.budget.needs(resident.key, estimate)
+            await self._room.make(resident, needs, lambda: self.residents, self._loader.asked(resident, needs))
+            await self._loader.load(resident, spin=not self._spinning.crowded)
+            self._meter.loaded(resident.spec.name, resident.load_seconds)
+            self.budget.learn(resident)
+            resident.needs = self.budget.needs(resident.key, resident.needs)
+        except CupolaError:
+            self._meter.load_failed(resident.spec.name)
+            raise
         finally:
-            if resident.state != "loaded":
-                self._meter.load_failed(resident.spec.name)
-            if resident.state != "loaded" and self._residents.get(resident.key) is resident:
+            if not resident.loaded and self._residents.get(resident.key) is resident:
                 del self._residents[resident.key]
+                self._room.look_again()
 
     async def _await_load(self, resident: Resident, deadline: float | None) -> None:
         assert resident.loading is not None
@@ -235,47 +253,40 @@ class Pool:
                 f"{resident.spec.name} is loading, {resident.progress:.0%} done. Try again shortly.", retry_after=2
             ) from None
 
-    def _refuse_oversized(self, resident: Resident) -> None:
-        """Raises NotEnoughMemory: an engine that runs out of it is killed, or takes the device down with it."""
-        settings = self._settings
-        context = self.context_of(resident.spec, resident.variant)
-        needs = self._chooser.sized(resident.spec, resident.choice.candidate, context, settings.slots).needs
-        device = resident.choice.device
-        free = usable_bytes() if device == "cpu" else self._chooser.facts.device_memory.get(device or "")
-        if needs is not None and free is not None and needs > free:
-            asked = f"{settings.slots} slots and {context} tokens of context"
-            raise NotEnoughMemory(
-                f"{resident.key} needs {needs:,} bytes with KV entries for {asked}; {free:,} are free."
-                f" Lower CUPOLA_CONTEXT or CUPOLA_SLOTS, or choose a smaller variant: cupola show {resident.spec.name}"
-            )
+    def _unload_idle(self, resident: Resident) -> None:
+        log.info("unloading %s, which nobody used for %.0f s", resident.key, time.monotonic() - resident.last_used)
+        self._end(resident, "idle")
 
-    def _refuse_unsigned(self, resident: Resident, message: Load) -> None:
-        """Raises SignatureRefused where signatures are required: looks at the very files that the worker will open."""
-        manifest, key = resident.choice.candidate.manifest, self._settings.require_signature
-        if key is not None and manifest is not None and message.artifact is not None:
-            artifact = signing.stored(self._store.home, manifest, Path(message.artifact))
-            signing.require_signed(artifact, key, resident.spec.variant_id(resident.variant))
+    def _evict(self, resident: Resident) -> "asyncio.Task[None]":
+        self._meter.evicted(resident.spec.name)
+        return self._end(resident, "budget")
 
-    def _message(self, resident: Resident) -> Load:
-        settings, choice = self._settings, resident.choice
-        manifest, measured = choice.candidate.manifest, choice.measurement
-        path = self._store.path(manifest) if manifest and manifest.files else None
-        placement = Placement(
-            threads=settings.threads or (measured.threads if measured else usable_cores()),
-            slots=settings.slots,
-            spin=measured.spin if measured else True,
-            context=self.context_of(resident.spec, choice.variant),
-            device=choice.device or "cpu",
-            adapters=any(choice.variant.format in adapter.files for adapter in resident.spec.adapters),
-        )
-        return Load(choice.variant.backend, str(path) if path else None, placement, settings.prefill_ms / 1000)
+    def _retire(self, resident: Resident) -> None:
+        """Out of the table, so that a new one may be loaded beside it; its users are served to their end."""
+        if not resident.users:
+            self._end(resident, "reload")
+            return
+        del self._residents[resident.key]
+        resident.leaving = "reload"
+        self._retired.add(resident)
 
+    def _end(self, resident: Resident, reason: UnloadReason) -> "asyncio.Task[None]":
+        """Out of the table at once; the task is done when its memory is back with the system."""
+        self._timers.stop(resident)
+        self._retired.discard(resident)
+        if self._residents.get(resident.key) is resident:
+            del self._residents[resident.key]
+        if resident.loaded:
+            self.budget.learn(resident)
+        self._meter.unloaded(resident.spec.name, reason)
+        resident.leaving = reason
+        task = self._leaving[resident] = asyncio.create_task(resident.close(), name=f"unload {resident.key}")
+        task.add_done_callback(lambda _: self._gone(resident))
+        return task
 
-def _require(purpose: Purpose, spec: ModelSpec, *, encodes: bool) -> None:
-    if purpose == "vectors" and not encodes:
-        raise WrongModel(f"{spec.name} writes text and makes no embeddings; choose a model for those.", param="model")
-    if purpose == "text" and encodes:
-        raise WrongModel(f"{spec.name} makes embeddings and writes no text; use /v1/embeddings.", param="model")
+    def _gone(self, resident: Resident) -> None:
+        del self._leaving[resident]
+        self._room.look_again()
 
 
 def _note_failure(task: asyncio.Task[None]) -> None:

@@ -4,6 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Literal
+
+import psutil
 
 from ..models.select import Choice
 from ..models.spec import BACKENDS, ModelSpec, Variant
@@ -11,6 +14,8 @@ from ..runners.base import EncoderInfo, RunnerInfo
 from ..types import Delta, Request
 from ..worker.client import OnStep, Worker
 from ..worker.messages import Encoded, Load, Ready, Tokens
+
+UnloadReason = Literal["idle", "budget", "asked", "reload", "died", "closing"]
 
 
 def resident_key(spec: ModelSpec, variant: Variant) -> str:
@@ -28,6 +33,13 @@ class Resident:
         self.users = 0
         self.last_used = time.monotonic()
         self.loading: asyncio.Task[None] | None = None
+        self.needs = 0  # bytes of main memory that are promised to it
+        self.load_seconds = 0.0
+        self.keep_alive: float | None = None  # seconds, of the request that said so last
+        self.unload_at: float | None = None  # on the monotonic clock
+        self.leaving: UnloadReason | None = None  # no request gets it any more
+        self.spins = True
+        self.asleep = False  # its KV memory was given back
         self._on_step = on_step
         self._worker: Worker | None = None
         self._ready: Ready | None = None
@@ -42,16 +54,30 @@ class Resident:
 
     @property
     def state(self) -> str:
-        """For people: loading, loaded or dead."""
+        """For people: loading, loaded, asleep, unloading or dead."""
         if self._ready is None:
             return "loading"
-        return "loaded" if self.usable else "dead"
+        if not self.usable:
+            return "dead"
+        if self.leaving:
+            return "unloading"
+        return "asleep" if self.asleep else "loaded"
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it can answer at once."""
+        return self._ready is not None and self.usable and not self.leaving
 
     @property
     def usable(self) -> bool:
         """False once the worker has died: the next request needs a new one. A load reports its own death."""
         loading = self.loading is None or not self.loading.done()
         return loading or self._worker is None or self._worker.alive
+
+    @property
+    def death(self) -> str:
+        """How its worker ended, in a few words of ours: there are not many."""
+        return self._worker.death if self._worker else "unknown"
 
     @property
     def progress(self) -> float:
@@ -61,6 +87,13 @@ class Resident:
     @property
     def pid(self) -> int | None:
         return self._worker.pid if self._worker else None
+
+    def memory(self) -> int | None:
+        """Bytes of main memory that its worker holds now; None where it has none."""
+        try:
+            return psutil.Process(self.pid).memory_info().rss if self.pid else None
+        except psutil.NoSuchProcess:
+            return None
 
     @property
     def ready(self) -> Ready:
@@ -88,10 +121,13 @@ class Resident:
 
     async def load(self, load: Load, timeout: float) -> None:
         """Start a worker and load the model; on any error the worker is gone again."""
-        self._worker = await Worker.start(self.key, self._on_step)
+        began = time.monotonic()
+        self.spins = load.placement.spin
+        self._worker = await Worker.start(self.key, self._on_step, spin=self.spins)
         try:
             async with asyncio.timeout(timeout):
                 self._ready = await self._worker.load(load)
+                self.load_seconds = time.monotonic() - began
         finally:
             if self._ready is None:
                 self._worker.kill()
@@ -120,6 +156,20 @@ class Resident:
         """The text of token ids. Raises InvalidValue."""
         assert self._worker is not None
         return await self._worker.detokenise(tokens)
+
+    def release_cache(self) -> None:
+        """Give the KV memory back; the weights stay. An encoder has none."""
+        if self.loaded and self.dimension is None:
+            assert self._worker is not None
+            self._worker.release_cache()
+            self.asleep = True
+
+    def set_spin(self, *, spin: bool) -> None:
+        """Whether its idle threads burn a core from now on. Nothing is told twice."""
+        if spin != self.spins and self.loaded and self.dimension is None:
+            assert self._worker is not None
+            self._worker.set_spin(spin)
+            self.spins = spin
 
     async def close(self) -> None:
         """Unload: the worker's memory returns to the system."""

@@ -114,6 +114,7 @@ class GenaiRunner:
         return self._adapter_count - 1
 
     def release_cache(self) -> None:
+        """What the Generators held is free for others of this model; ONNX Runtime's arena keeps it from the system."""
         for slot in range(len(self._slots)):
             self._drop(slot)
 

@@ -22,6 +22,8 @@ from .messages import (
     LoadError,
     Loading,
     Ready,
+    ReleaseCache,
+    SetSpin,
     StepDone,
     Submit,
     Text,
@@ -74,16 +76,19 @@ class Worker:
         self._mailboxes: dict[str, Mailbox] = {}  # by sequence
         self._questions: dict[str, asyncio.Future[Answer]] = {}
         self._death: str | None = None  # what to tell those who wait
+        self._end = ""
         self._closing = False
         self.progress = 0.0
 
     @classmethod
-    async def start(cls, name: str, on_step: OnStep = lambda _: None) -> "Worker":
-        """Start the process; it knows no model yet."""
+    async def start(cls, name: str, on_step: OnStep = lambda _: None, *, spin: bool = True) -> "Worker":
+        """Start the process; it knows no model yet. `spin`: whether its idle threads may burn a core."""
         child = await ChildProcess[FromWorker].start(
             "server.worker.main",
             FromWorker,  # type: ignore[arg-type]  # a union of message types
             name=name,
+            # OpenMP, which llama.cpp computes with, is told here or never.
+            variables={} if spin else {"OMP_WAIT_POLICY": "passive"},
         )
         return cls(child, on_step)
 
@@ -94,6 +99,11 @@ class Worker:
     @property
     def alive(self) -> bool:
         return self._death is None and self._child.alive
+
+    @property
+    def death(self) -> str:
+        """How it ended: "killed by SIGKILL", "exit status 3", or "protocol" where it spoke nonsense."""
+        return self._end if self._end.startswith(("killed", "exit")) else "protocol"
 
     @property
     def users(self) -> int:
@@ -180,6 +190,14 @@ class Worker:
         finally:
             del self._questions[question.id]
 
+    def release_cache(self) -> None:
+        """Give the KV memory back, unless a request comes meanwhile."""
+        self._child.send(ReleaseCache())
+
+    def set_spin(self, spin: bool) -> None:
+        """Whether idle threads burn a core from now on."""
+        self._child.send(SetSpin(spin))
+
     def kill(self) -> None:
         """End the process at once; every waiter is told."""
         self._child.kill()
@@ -202,6 +220,7 @@ class Worker:
 
     def _mourn(self, gone: ChildGone) -> None:
         """The worker is gone: everybody who waits gets an error."""
+        self._end = gone.reason
         self._death = f"The engine ended during the request ({gone.reason}). Try again."
         log.log(logging.DEBUG if self._closing else logging.WARNING, "%s: %s", self._child.name, gone.reason)
         for mailbox in self._mailboxes.values():

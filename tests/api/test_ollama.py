@@ -156,7 +156,7 @@ ERRORS: list[tuple[str, dict[str, Any], int, str]] = [
     ("chat", {"messages": [{"role": "user", "content": "a", "images": ["aGk="]}]}, 400, "images"),
     ("chat", {"messages": "Hello"}, 400, "messages"),
     ("chat", {"options": {"mirostat": 1}}, 400, r"options\.mirostat"),
-    ("chat", {"messages": [], "keep_alive": 0}, 400, "keep_alive"),
+    ("chat", {"messages": [], "keep_alive": "soon"}, 400, "keep_alive"),
     ("chat", {"model": "vectors"}, 400, "writes no text"),
     ("generate", {"prompt": "a", "suffix": "b"}, 400, "suffix"),
     ("show", {"model": "nothing"}, 404, "does not exist"),

@@ -231,12 +231,12 @@ def test_generate_is_a_turn_of_the_user() -> None:
     assert asked.messages == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
 
 
-def test_unloading_now_is_refused_where_it_would_be_all() -> None:
+def test_a_request_without_words_and_no_time_to_stay_unloads() -> None:
     for now in (0, 0.0, "0", "0s"):
-        with pytest.raises(UnsupportedField):
-            chat(keep_alive=now).refuse_unload()
-    for later in (None, -1, 300, "5m"):
-        chat(keep_alive=later).refuse_unload()
+        assert chat(keep_alive=now).unloads
+    for later, seconds in ((None, None), (-1, -1), ("-5m", -1), (300, 300), ("5m", 300)):
+        assert not chat(keep_alive=later).unloads
+        assert chat(keep_alive=later).keep_alive == seconds
 
 
 def test_a_limit_that_does_not_fit_gives_way_to_the_context_and_a_prompt_does_not() -> None:

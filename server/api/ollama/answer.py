@@ -60,6 +60,10 @@ class Lines:
         """The one line of a request that only loads the model."""
         return self._line({"content": ""}) | {"done": True, "done_reason": "load"}
 
+    def unloaded(self) -> Line:
+        """The same of one that unloads it."""
+        return self._line({"content": ""}) | {"done": True, "done_reason": "unload"}
+
     def _said(self, turn: Turn) -> Said:
         texts: list[str] = []
         thoughts: list[str] = []

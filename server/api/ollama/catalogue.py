@@ -40,7 +40,7 @@ def installed(services: Services) -> list[Body]:
 
 def running(services: Services) -> list[Body]:
     """Every model that is loaded."""
-    return [_running(services, resident) for resident in services.pool.residents if resident.state == "loaded"]
+    return [_running(services, resident) for resident in services.pool.residents if resident.loaded]
 
 
 async def shown(services: Services, name: str) -> Body:
@@ -51,7 +51,7 @@ async def shown(services: Services, name: str) -> Body:
     variant, manifest = choices[0].variant, choices[0].candidate.manifest
     assert manifest is not None
     resident = services.pool.resident(spec, variant)
-    loaded = resident if resident is not None and resident.state == "loaded" else None
+    loaded = resident if resident is not None and resident.loaded else None
     family, template = await asyncio.to_thread(_header, services, manifest)
     if loaded:
         template = loaded.ready.chat_template or ""

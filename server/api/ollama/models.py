@@ -4,8 +4,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..schemas.common import Text
-from .schemas import KeepAlive, ModelName
+from ..schemas.common import KeepAlive, Text
+from .schemas import ModelName
 
 MOST_INPUTS = 2048
 

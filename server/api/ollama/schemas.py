@@ -9,14 +9,13 @@ from ...errors import UnsupportedField
 from ...types import Grammar
 from ..conversation import Conversation
 from ..schemas.chat import MOST_LIKELY
-from ..schemas.common import Text
+from ..schemas.common import KeepAlive, Text
 from ..schemas.guided import ANY_OBJECT, grammar_of_schema
 from ..schemas.tools import FunctionDefinition
 from .intake import Message, messages_of
 from .options import Options
 
 ModelName = Annotated[Text, StringConstraints(min_length=1, max_length=512)]
-KeepAlive = float | str
 
 
 class ToolBody(BaseModel):
@@ -31,8 +30,7 @@ class ToolBody(BaseModel):
 
 
 class _Generation(BaseModel):
-    """What both requests share. `keep_alive` is ignored: a model leaves when another needs its place. So are `truncate`
-    and `shift`: nothing is cut."""
+    """What both requests share. `truncate` and `shift` are ignored: nothing is cut."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -55,13 +53,10 @@ class _Generation(BaseModel):
                 raise UnsupportedField(f"{name}: this server cannot honour it; leave it out.", param=name)
         self.sampled.check()
 
-    def refuse_unload(self) -> None:
-        """The same for a request that only loads: with `keep_alive` 0 it would unload."""
-        if str(self.keep_alive) in {"0", "0.0", "0s"}:
-            raise UnsupportedField(
-                "keep_alive: this server cannot unload a model now; it does when another needs its place.",
-                param="keep_alive",
-            )
+    @property
+    def unloads(self) -> bool:
+        """Whether a request that would only load a model is meant to unload it."""
+        return self.keep_alive == 0
 
     @property
     def sampled(self) -> Options:

@@ -24,6 +24,7 @@ async def create_chat_completion(
     """Continue a conversation, whole or as a stream of events."""
     body.refuse_unsupported()
     conversation = body.conversation()
+    services.pool.keep(body.model, body.keep_alive)
     stamp = Stamp.new("chatcmpl", services, body.model)
     turns = converse(services, conversation, stamp, wait)
     if body.stream:

@@ -29,6 +29,7 @@ async def create_completion(
     """Continue one or several texts, whole or as a stream of events."""
     body.refuse_unsupported()
     body.refuse_incoherent()
+    services.pool.keep(body.model, body.keep_alive)
     stamp = Stamp.new("cmpl", services, body.model)
     telling = Telling(body)
 

@@ -20,6 +20,7 @@ router = APIRouter(tags=["embeddings"])
 @router.post("/v1/embeddings", response_model=Embeddings)
 async def create_embeddings(body: EmbeddingsRequest, http: Request, services: Collaborators, wait: Wait) -> Response:
     """A vector for each text."""
+    services.pool.keep(body.model, body.keep_alive)
     return await while_connected(http.receive, _answer(services, body, wait))
 
 

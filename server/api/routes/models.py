@@ -1,15 +1,11 @@
-"""GET /v1/models, GET /v1/models/{id}, GET /admin/models."""
+"""GET /v1/models, GET /v1/models/{id}."""
 
-import time
-
-import psutil
 from fastapi import APIRouter
 
 from ...models.choice import not_pulled
 from ...models.names import ModelName
 from ...models.spec import ModelSpec, Variant
-from ...pool.resident import Resident
-from ..schemas.models import Capabilities, ModelBody, ModelList, ResidentBody, ResidentList
+from ..schemas.models import Capabilities, ModelBody, ModelList
 from ..services import Collaborators, Services
 
 router = APIRouter(tags=["models"])
@@ -39,16 +35,10 @@ async def get_model(name: str, services: Collaborators) -> ModelBody:
     return describe(services, spec, here[0], ModelName.parse(name).adapter)
 
 
-@router.get("/admin/models")
-async def list_residents(services: Collaborators) -> ResidentList:
-    """What is loaded or loading, and what it takes."""
-    return ResidentList(models=[_resident(resident) for resident in services.pool.residents])
-
-
 def describe(services: Services, spec: ModelSpec, variant: Variant, adapter: str | None = None) -> ModelBody:
     manifest = services.store.manifest(spec, variant)
     resident = services.pool.resident(spec, variant)
-    loaded = resident is not None and resident.state == "loaded"
+    loaded = resident is not None and resident.loaded
     context = resident.context_length if resident and loaded else services.pool.context_of(spec, variant)
     return ModelBody(
         id=spec.name if adapter is None else f"{spec.name}+{adapter}",
@@ -64,22 +54,3 @@ def describe(services: Services, spec: ModelSpec, variant: Variant, adapter: str
         capabilities=Capabilities.of(spec),
         loaded=loaded,
     )
-
-
-def _resident(resident: Resident) -> ResidentBody:
-    return ResidentBody(
-        id=resident.key,
-        state=resident.state,
-        progress=resident.progress,
-        users=resident.users,
-        pid=resident.pid,
-        memory=_memory(resident.pid),
-        idle_seconds=0.0 if resident.users else time.monotonic() - resident.last_used,
-    )
-
-
-def _memory(pid: int | None) -> int | None:
-    try:
-        return psutil.Process(pid).memory_info().rss if pid else None
-    except psutil.NoSuchProcess:
-        return None

@@ -37,6 +37,7 @@ LINES: dict[int | str, dict[str, Any]] = {
 async def chat(body: ChatRequest, http: Request, services: Collaborators, wait: Wait) -> Response | Line:
     """Continue a conversation; without messages load the model."""
     body.refuse_unsupported()
+    services.pool.keep(body.model, body.keep_alive)
     lines = Lines(body.model, in_message)
     if not body.messages:
         return await _load(services, body, http, lines, wait)
@@ -50,6 +51,7 @@ async def chat(body: ChatRequest, http: Request, services: Collaborators, wait: 
 async def generate(body: GenerateRequest, http: Request, services: Collaborators, wait: Wait) -> Response | Line:
     """Answer a prompt, or with `raw` continue it; without one load the model."""
     body.refuse_unsupported()
+    services.pool.keep(body.model, body.keep_alive)
     lines = Lines(body.model, in_response)
     if not body.prompt:
         return await _load(services, body, http, lines, wait)
@@ -73,10 +75,12 @@ async def _answer(
 async def _load(
     services: Services, body: ChatRequest | GenerateRequest, http: Request, lines: Lines, wait: float | None
 ) -> Response | Line:
-    body.refuse_unload()
     asked_for(services.registry, body.model)
 
     async def load() -> Line:
+        if body.unloads:
+            await services.pool.unload(body.model)
+            return lines.unloaded()
         async with services.pool.lease(body.model, wait):
             return lines.loaded()
 

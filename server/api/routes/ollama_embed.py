@@ -34,6 +34,7 @@ class Vectors:
 @router.post("/api/embed", response_model=dict[str, Any])
 async def embed(body: EmbedRequest, http: Request, services: Collaborators, wait: Wait) -> Response:
     """A vector for each text; for no text the model is loaded."""
+    services.pool.keep(body.model, body.keep_alive)
     limit = None if body.truncate is False else WHOLE
     work = _vectors(services, body.model, body.inputs, limit, body.dimensions, wait)
     vectors = await while_connected(http.receive, work)
@@ -51,6 +52,7 @@ async def embed(body: EmbedRequest, http: Request, services: Collaborators, wait
 @router.post("/api/embeddings", response_model=dict[str, Any])
 async def embeddings(body: EmbeddingsRequest, http: Request, services: Collaborators, wait: Wait) -> Response:
     """The older form: one text, one vector."""
+    services.pool.keep(body.model, body.keep_alive)
     texts = [body.prompt] if body.prompt else []
     work = _vectors(services, body.model, texts, WHOLE, None, wait)
     vectors = await while_connected(http.receive, work)

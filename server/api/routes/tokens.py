@@ -98,7 +98,7 @@ def _text_or_bytes(piece: bytes) -> str | list[int]:
 def meant(services: Services, name: str | None) -> str:
     """The model that is asked for; without a name the only loaded one, else the default."""
     if name is None:
-        loaded = [resident for resident in services.pool.residents if resident.state == "loaded"]
+        loaded = [resident for resident in services.pool.residents if resident.loaded]
         name = loaded[0].spec.variant_id(loaded[0].variant) if len(loaded) == 1 else services.registry.default
     asked_for(services.registry, name)
     return name

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from ...errors import UnsupportedField
 from ...models.spec import Sampling
+from ...quantities import Seconds
 from ...types import SamplingParams, Usage
 
 MAX_STOPS = 16
@@ -26,6 +27,8 @@ def _whole_characters(text: str) -> str:
 Text = Annotated[str, AfterValidator(_whole_characters)]
 StopString = Annotated[Text, StringConstraints(min_length=1, max_length=256)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+# Seconds, or like "10m"; any negative number, as Ollama has it, is for ever.
+KeepAlive = Annotated[Seconds, AfterValidator(lambda seconds: seconds if seconds >= 0 else -1.0)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
@@ -67,6 +70,10 @@ class GenerationRequest(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     user: str | None = None
+    keep_alive: Annotated[
+        KeepAlive | None,
+        Field(description="seconds after its last use at which the model is unloaded, or like '10m'; -1: never"),
+    ] = None
 
     @field_validator("logit_bias")
     @classmethod

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from .common import Text
+from .common import KeepAlive, Text
 
 MOST_INPUTS = 2048
 MOST_TOKENS = 2**31 - 1
@@ -69,6 +69,8 @@ class EmbeddingsRequest(BaseModel):
     truncate_prompt_tokens: Limit | None = None
     """Cut inputs to so many tokens, -1 to as many as the model takes; without it a longer one is refused."""
     user: str | None = None
+    keep_alive: KeepAlive | None = None
+    """Seconds after its last use at which the model is unloaded, or like "10m"; -1: never."""
 
     @property
     def inputs(self) -> list[str | list[int]]:

@@ -61,19 +61,3 @@ class ModelBody(BaseModel):
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[ModelBody]
-
-
-class ResidentBody(BaseModel):
-    """A model in the pool. Memory is the resident set of its worker, in bytes."""
-
-    id: str
-    state: str
-    progress: float
-    users: int
-    pid: int | None
-    memory: int | None
-    idle_seconds: float
-
-
-class ResidentList(BaseModel):
-    models: list[ResidentBody]

@@ -1,0 +1,99 @@
+"""Room for a model that is to be loaded: who goes for it, how long it waits, and why it is refused."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable
+
+from ..errors import CupolaError, NotEnoughMemory, PoolFull
+from .budget import Budget
+from .eviction import Candidate, choose_victims
+from .resident import Resident
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 5
+
+
+class Room:
+    """Promises memory to loads. A promise is made between two awaits, so that no two loads get the same bytes."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        most: int,
+        patience: float,
+        pinned: Callable[[Resident], bool],
+        evict: Callable[[Resident], Awaitable[None]],
+    ) -> None:
+        """`evict` takes a model out of the table at once; what it returns is done when its memory is back."""
+        self._budget, self._most, self._patience = budget, most, patience
+        self._pinned, self._evict = pinned, evict
+        self._changed = asyncio.Event()
+
+    def look_again(self) -> None:
+        """A model became idle, or its memory is back."""
+        self._changed.set()
+
+    async def make(self, wanted: Resident, needs: int, others: Callable[[], Collection[Resident]], words: str) -> None:
+        """Promise `needs` bytes to a model, once they are there; idle models go for it, most dispensable first.
+
+        Waits while all are in use. `others` are those that are loaded, loading or leaving; `words` say what is asked.
+        Raises PoolFull and NotEnoughMemory.
+        """
+        deadline = time.monotonic() + self._patience
+        while True:
+            self._changed.clear()
+            present = [resident for resident in others() if resident is not wanted]
+            victims = self._victims(present, needs)
+            if victims is not None:
+                wanted.needs = needs
+                for victim in victims:
+                    log.info("unloading %s to make room for %s", victim.key, wanted.key)
+                await asyncio.gather(*[self._evict(victim) for victim in victims])
+                return
+            if not any(self._may_still_go(resident) for resident in present):
+                raise self._refusal(wanted, needs, present, words)
+            try:
+                await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
+            except TimeoutError:
+                raise self._refusal(wanted, needs, present, words) from None
+
+    def _victims(self, present: list[Resident], needs: int) -> list[Resident] | None:
+        """Those that have to go; None where all that could would not be enough."""
+        lacking = needs - self._budget.room(present)
+        staying = [resident for resident in present if not resident.leaving]
+        places = len(staying) + 1 - self._most
+        chosen = choose_victims(self._candidates(staying), lacking, places)
+        if chosen is None:
+            return None
+        keys = {candidate.key for candidate in chosen}
+        return [resident for resident in staying if resident.key in keys]
+
+    def _candidates(self, staying: Iterable[Resident]) -> Iterable[Candidate]:
+        now = time.monotonic()
+        for resident in staying:
+            if resident.loaded and not resident.users and not self._pinned(resident):
+                frees = max(resident.needs, resident.memory() or 0)
+                yield Candidate(resident.key, now - resident.last_used, resident.load_seconds, frees)
+
+    def _may_still_go(self, resident: Resident) -> bool:
+        return not self._pinned(resident) or resident.leaving is not None
+
+    def _refusal(self, wanted: Resident, needs: int, present: list[Resident], words: str) -> CupolaError:
+        room = max(0, self._budget.room(present))
+        if not present or needs > self._budget.limit:
+            return NotEnoughMemory(f"{words}; of {self._budget.limit:,} that may be used, {room:,} are free.")
+        reasons = ", ".join(self._why_it_stays(resident) for resident in present)
+        return PoolFull(
+            f"Cannot load {wanted.key}: it needs {needs:,} bytes, {room:,} are free, and {reasons}. Try again, or raise"
+            " CUPOLA_MEMORY or CUPOLA_MAX_MODELS.",
+            retry_after=RETRY_AFTER,
+        )
+
+    def _why_it_stays(self, resident: Resident) -> str:
+        if resident.leaving:
+            return f"{resident.key} is being unloaded"
+        if resident.users:
+            return f"{resident.key} is in use"
+        return f"{resident.key} is pinned" if self._pinned(resident) else f"{resident.key} is loading"
