@@ -36,7 +36,7 @@ def bytes_of(value: object) -> int:
     if found := _SIZE.fullmatch(text):
         number, letter, unit = found.groups()
         base = 1000 if (unit or "").lower() == "b" else 1024
-        return round(float(number) * base ** (_POWERS.index(letter.lower()) + 1))
+        return round(float(number) * math.pow(base, _POWERS.index(letter.lower()) + 1))
     try:
         return int(text.removesuffix("B"))
     except ValueError:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Lowest first. A module may import its own layer and those below.
 LAYERS = (
-    {"types", "errors", "settings", "logs", "json_schemas", ""},
+    {"types", "errors", "settings", "settings_file", "quantities", "logs", "json_schemas", ""},
     {"child"},
     {"models", "hardware"},
     {"runners"},

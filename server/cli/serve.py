@@ -37,14 +37,6 @@ def serve(
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
 ) -> None:
     """Serve the OpenAI API on this device."""
-    # Heavy imports stay inside, so that `cupola --help` is quick.
-    import uvicorn
-
-    from .. import logs
-    from ..api.connection import bounded
-    from ..api.limits import MAX_HEADER_BYTES
-    from ..app import create_app, require_known
-
     settings = load_settings(
         host=host,
         port=port,
@@ -54,13 +46,26 @@ def serve(
         log_prompts=log_prompts or None,
         require_signature=require_signature,
     )
+    run_server(settings, tuple(preload or settings.preload))
+
+
+def run_server(settings: Settings, preload: tuple[str, ...]) -> None:
+    """Serve until this process is told to end. Raises ConfigError before anything is opened."""
+    # Heavy imports stay inside, so that `cupola --help` is quick.
+    import uvicorn
+
+    from .. import logs
+    from ..api.connection import bounded
+    from ..api.limits import MAX_HEADER_BYTES
+    from ..app import create_app, require_known
+
     guarded = require_startable(settings)
-    names = require_known(settings, (*(preload or settings.preload), *settings.pinned))
+    names = require_known(settings, (*preload, *settings.pinned))
     logs.configure(settings.log_level, settings.log_format)
     listening = listen(settings)
     bound = listening.getsockname()[1]
     announce(settings.host, bound, names[0] if names else "smollm2", guarded=guarded)
-    served = uvicorn.Config(
+    config = uvicorn.Config(
         create_app(settings, names, hears_hangup=True),
         http=bounded(settings.request_seconds, settings.stall_seconds),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
@@ -71,7 +76,7 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    uvicorn.Server(served).run(sockets=[listening])
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def require_startable(settings: Settings) -> bool:

@@ -18,7 +18,7 @@ from ..waiting import wait_for
 
 KEY = "the-key-of-this-server"
 WORD = "xylophone"
-ASK = {"model": "fake", "messages": [{"role": "user", "content": f"{WORD} " * 900}], "max_tokens": 6}
+ASK = {"model": "fake", "messages": [{"role": "user", "content": f"{WORD} " * 100}], "max_tokens": 6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def test_a_request_is_a_line_with_tokens_and_times(logged: Logged) -> None:
                 "model": "fake",
                 "completion_tokens": 6,
             }
-            assert line["prompt_tokens"] > 900
+            assert line["prompt_tokens"] > 100
             assert 0 <= line["queue_seconds"] <= line["first_token_seconds"] <= line["seconds"]
             assert line["key"] == "CUPOLA_API_KEY"
             assert line["message"].startswith(f"POST /v1/chat/completions 200 fake {line['prompt_tokens']}+6 tokens, ")
@@ -80,7 +80,7 @@ def test_a_request_is_a_line_with_tokens_and_times(logged: Logged) -> None:
 def test_neither_prompts_nor_keys_are_in_the_log(logged: Logged) -> None:
     with logged.server.client() as http:
         http.post("/v1/chat/completions", json=ASK, headers=headers("quiet-1"))
-        http.post("/v1/chat/completions", json={**ASK, "stop": WORD * 9}, headers=headers("quiet-2"))
+        http.post("/v1/chat/completions", json={**ASK, "temperature": WORD}, headers=headers("quiet-2"))
         http.get(f"/v1/models/{WORD}?api_key={KEY}", headers={"X-Request-Id": "quiet-3", "x-api-key": f"{KEY}-not"})
     logged.of("quiet-1")
     assert logged.of("quiet-2")[0]["status"] == 400
@@ -135,7 +135,7 @@ def test_what_is_refused_is_told_with_its_path_and_without_its_query(logged: Log
 @pytest.mark.parametrize("given", ["", "a b", "x" * 200, "a\tb", "-a", "é", '{"a":1}'])
 def test_an_id_that_is_not_sane_is_replaced(logged: Logged, given: str) -> None:
     with logged.server.client() as http:
-        answer = http.get("/health/live", headers={"X-Request-Id": given.encode("utf-8")})
+        answer = http.get("/health/live", headers=[(b"X-Request-Id", given.encode("utf-8"))])
     assert answer.headers["x-request-id"] != given
     assert len(answer.headers["x-request-id"]) == 24
 
