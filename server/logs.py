@@ -1,7 +1,7 @@
 """Where log lines go: stderr, one line each, for people or as JSON. Never a prompt or a key unless it is asked for.
 
 Every line that is written while a request is served has the request's id. The variable that holds it lives here, below
-all who log; whoever begins to serve a request sets it.
+all who log; whoever begins to serve a request calls `serve`, and `end` when it was served.
 """
 
 import json
@@ -11,10 +11,29 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 
-REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 PRETTY, JSON = "pretty", "json"
 # What every record has; the rest are the fields of `extra`. The colour of uvicorn's messages is none of them.
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+
+
+class Served:
+    """A request that is being served. Timers and tasks that it leaves behind keep it, so it loses its id in the end."""
+
+    def __init__(self, identity: str) -> None:
+        self.id: str | None = identity
+
+    def end(self) -> None:
+        self.id = None
+
+
+_SERVED: ContextVar[Served | None] = ContextVar("served", default=None)
+
+
+def serve(identity: str) -> Served:
+    """From now on, lines of this task and of those it starts have this id."""
+    served = Served(identity)
+    _SERVED.set(served)
+    return served
 
 
 def configure(level: str, form: str = "auto", stream: TextIO = sys.stderr) -> None:
@@ -35,7 +54,8 @@ def chosen(form: str, stream: TextIO) -> str:
 def with_request_id(record: logging.LogRecord) -> bool:
     """A filter that lets everything pass, with the id of the request that is being served."""
     if getattr(record, "request_id", None) is None:
-        record.request_id = REQUEST_ID.get()
+        served = _SERVED.get()
+        record.request_id = None if served is None else served.id
     return True
 
 

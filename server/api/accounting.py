@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ModelNotFound
-from ..logs import REQUEST_ID
+from ..logs import Served, serve
 from ..metrics.families import OTHER as OTHER
 from ..metrics.families import UNKNOWN
 from ..metrics.meter import CANCELLED, Ended, Meter
@@ -59,6 +59,7 @@ class Account:
     prompts: list[str] = field(default_factory=list)  # and `answers`: only where the settings want them in traces
     answers: dict[int, str] = field(default_factory=dict)
     tell: "Callable[[Account], None] | None" = None  # who hears of it when it has ended
+    served: Served | None = None  # for the log
     _open: int = 1
 
     def cancel(self) -> None:
@@ -76,6 +77,8 @@ class Account:
             self.seconds = time.perf_counter() - self.began
             if self.tell is not None:
                 self.tell(self)
+            if self.served is not None:
+                self.served.end()
 
 
 _CURRENT: ContextVar[Account | None] = ContextVar("account", default=None)
@@ -100,9 +103,8 @@ class Accounting:
         headers = Headers(scope=scope)
         kept = Account(request_id(headers.get(HEADER, "")), scope["method"], path=scope["path"], tell=self._tell)
         kept.traceparent = headers.get("traceparent")
-        # Neither is reset: what is done or logged behind the response belongs to it too.
-        _CURRENT.set(kept)
-        REQUEST_ID.set(kept.id)
+        kept.served = serve(kept.id)
+        _CURRENT.set(kept)  # not reset: what is done behind the response belongs to it too
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -114,6 +116,7 @@ class Accounting:
             await self._app(scope, receive, named)
         except Exception:
             kept.status = 500  # the framework answers, behind our back
+            kept.served = None  # and the HTTP server logs why, with the id
             raise
         finally:
             kept.route = getattr(scope.get("route"), "path", OTHER)

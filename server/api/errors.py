@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ..errors import CupolaError
-from .accounting import account
+from .accounting import HEADER, account
 from .error_shapes import Shape, openai, shape_of
 from .schemas.errors import ErrorBody, ErrorDetail
 
@@ -73,7 +73,9 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 async def _unforeseen(request: Request, _: Exception) -> JSONResponse:
     """The HTTP server logs the exception itself."""
     error = CupolaError("The server met an unforeseen error; its log has the details.")
-    return error_response(error, shape_of(request.url.path))
+    response = error_response(error, shape_of(request.url.path))
+    response.headers[HEADER] = account().id  # this answer is made outside of who adds it to the others
+    return response
 
 
 def describe_invalid(errors: Sequence[Any]) -> tuple[str, str | None, str]:

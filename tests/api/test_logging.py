@@ -1,8 +1,11 @@
 """What the log says of requests, and what it never says."""
 
+import contextvars
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +14,34 @@ from typing import Any
 import pytest
 
 from server.api.access_log import LONGEST_PROMPT
-from server.logs import REQUEST_ID, JsonLines, PrettyLines, chosen, one_line, with_request_id
+from server.logs import JsonLines, PrettyLines, chosen, one_line, serve, with_request_id
+from server.settings import child_environment
 
 from ..serving import RunningServer, add_fake_model, pull, running_server
 from ..waiting import wait_for
 
+FAILING = """
+import sys, threading, time
+from pathlib import Path
+import httpx, uvicorn
+from server import logs
+from server.app import create_app
+from server.settings import Settings
+
+app = create_app(Settings(home=Path(sys.argv[1])))
+app.add_api_route("/failing", lambda: 1 / 0)
+logs.configure("info", "json")
+server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+thread = threading.Thread(target=server.run)
+thread.start()
+while not server.started:
+    time.sleep(0.01)
+port = server.servers[0].sockets[0].getsockname()[1]
+answer = httpx.get(f"http://127.0.0.1:{port}/failing", headers={"X-Request-Id": "failed-1"}, trust_env=False)
+print(answer.status_code, answer.headers["x-request-id"])
+server.should_exit = True
+thread.join()
+"""
 KEY = "the-key-of-this-server"
 WORD = "xylophone"
 ASK = {"model": "fake", "messages": [{"role": "user", "content": f"{WORD} " * 100}], "max_tokens": 6}
@@ -96,6 +122,38 @@ def test_lines_of_other_rooms_have_the_request_too(logged: Logged) -> None:
     assert logged.of("loading-1")[0]["model"] == "fresh"
     said = [line for line in logged.lines() if line.get("request_id") == "loading-1"]
     assert [line for line in said if line["logger"].startswith("server.pool") and "fresh" in line["message"]]
+
+
+def test_what_comes_of_a_request_later_is_not_told_as_its_own(tmp_path: Path) -> None:
+    add_fake_model(tmp_path, "idle")
+    pull(tmp_path, "idle")
+    log = tmp_path / "log"
+    with running_server(tmp_path, log=log, keep_alive="500ms") as server:
+        with server.client() as http:
+            http.post("/v1/chat/completions", json={**ASK, "model": "idle"}, headers={"X-Request-Id": "before-1"})
+        wait_for(lambda: "unloading idle" in log.read_text())
+    [line] = [json.loads(text) for text in log.read_text().splitlines() if "unloading idle" in text]
+    assert "request_id" not in line
+
+
+def test_an_unforeseen_error_is_told_with_the_request_and_its_id_is_in_the_answer(tmp_path: Path) -> None:
+    """A device cannot be made to fail like that from outside, so the route is one that only this test has."""
+    log, script = tmp_path / "log", tmp_path / "failing.py"
+    script.write_text(FAILING)
+    with log.open("w") as stderr:
+        ran = subprocess.run(
+            [sys.executable, "-P", script, tmp_path],
+            check=False,
+            env=child_environment(),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+    assert ran.stdout.decode().split() == ["500", "failed-1"]
+    lines = [json.loads(text) for text in log.read_text().splitlines()]
+    told = [line for line in lines if line.get("request_id") == "failed-1"]
+    assert [line["logger"] for line in told] == ["server.access", "uvicorn.error"]
+    assert told[0]["status"] == 500
+    assert "ZeroDivisionError" in told[1]["exception"]
 
 
 def test_a_slow_request_is_a_warning(logged: Logged) -> None:
@@ -205,15 +263,22 @@ def test_fields_of_extra_are_fields_of_the_line() -> None:
 
 
 def test_the_request_is_the_one_that_is_served() -> None:
-    token = REQUEST_ID.set("mine")
-    try:
-        own, given = record("text"), record("text", request_id="given")
-        assert with_request_id(own)
-        assert with_request_id(given)
-    finally:
-        REQUEST_ID.reset(token)
-    assert json.loads(JsonLines().format(own))["request_id"] == "mine"
-    assert json.loads(JsonLines().format(given))["request_id"] == "given"
+    def told(**fields: object) -> str | None:
+        line = record("text", **fields)
+        assert with_request_id(line)
+        found: str | None = json.loads(JsonLines().format(line)).get("request_id")
+        return found
+
+    def served() -> None:
+        assert told() is None
+        request = serve("mine")
+        assert (told(), told(request_id="given")) == ("mine", "given")
+        later = contextvars.copy_context()  # as a timer has it
+        assert later.run(told) == "mine"
+        request.end()
+        assert (later.run(told), told()) == (None, None)
+
+    contextvars.copy_context().run(served)
 
 
 class Terminal(io.StringIO):
