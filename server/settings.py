@@ -47,6 +47,11 @@ def _sendable(value: object) -> object:
     return value
 
 
+def _unless_empty(value: object) -> object:
+    """An empty variable is how compose files spell one that is not set."""
+    return value or None
+
+
 def _host_names(values: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(value.lower().rstrip(".") for value in values)
     if wrong := next((name for name in names if not _HOST_NAME.fullmatch(name)), None):
@@ -73,7 +78,9 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(platformdirs.user_data_dir("cupola")),
         description="models, downloads and the models.yaml overlay live here",
     )
-    config: Path | None = Field(default=None, description="file of settings; default: config.yaml in CUPOLA_HOME")
+    config: Annotated[Path | None, BeforeValidator(_unless_empty)] = Field(
+        default=None, description="file of settings; default: config.yaml in CUPOLA_HOME"
+    )
     host: str = Field("127.0.0.1", description="address to listen on; beyond loopback only with an API key")
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on; 0 lets the system choose")] = 5272
     hosts: Annotated[Listed, AfterValidator(_host_names)] = Field(

@@ -26,8 +26,8 @@ def test_each_place_gives_way_to_the_next(home: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("CUPOLA_CONTEXT", "1024")
     effective = read_settings(context=2048, host=None)
     settings, origins = effective.settings, effective.origins
-    assert (settings.max_models, settings.slots, settings.port, settings.context) == (3, 3, 4002, 2048)
-    assert origins["max_models"] == Origin("default")
+    assert (settings.max_queue, settings.slots, settings.port, settings.context) == (256, 3, 4002, 2048)
+    assert origins["max_queue"] == Origin("default")
     assert origins["slots"] == Origin("file", f"{path}, line 2")
     assert origins["port"] == Origin("environment", "CUPOLA_PORT")
     assert origins["context"] == Origin("flag", "--context")
@@ -119,6 +119,12 @@ def test_a_file_that_is_asked_for_and_not_there(home: Path) -> None:
         load_settings(config=home / "nowhere.yaml")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_settings(config=home)
+
+
+def test_an_empty_variable_names_no_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home, "slots: 3\n")
+    monkeypatch.setenv("CUPOLA_CONFIG", "")
+    assert (load_settings().config, load_settings().slots) == (None, 3)
 
 
 def test_a_variable_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ import typer
 from filelock import FileLock
 
 from ..api.keys import NAME, SCOPES, Key, KeyFile, Scope, hash_of, new_secret, read_keys
-from ..errors import InvalidValue, NotFound
-from ..models.files import private_folder, storage_errors, write_atomically
+from ..errors import ConfigError, InvalidValue, NotFound
+from ..models.files import private_folder, write_atomically
 from ..settings import load_settings
 
 EPILOG = (
@@ -98,10 +98,12 @@ def scopes_of(text: str) -> tuple[Scope, ...]:
 @contextmanager
 def changing(path: Path) -> Iterator[dict[str, Key]]:
     """The keys of a file by name, for a change that is written when the block ends well. One writer at a time."""
-    with storage_errors(path.parent):
+    try:
         private_folder(path.parent)
         with FileLock(f"{path}.lock"):
             keys = {key.name: key for key in read_keys(path).keys}
             yield keys
             content = msgspec.json.format(msgspec.json.encode(KeyFile(tuple(keys.values()))), indent=2).decode()
             write_atomically(path, f"{content}\n", private=True)
+    except OSError as error:
+        raise ConfigError(f"The keys in {path} cannot be changed: {error.strerror or error}.") from None

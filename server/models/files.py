@@ -5,6 +5,7 @@ import filecmp
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -101,7 +102,7 @@ def write_atomically(path: Path, text: str, *, private: bool = False) -> None:
 
 def _private(path: str, flags: int) -> int:
     descriptor = os.open(path, flags, 0o600)
-    if os.name == "posix":
+    if sys.platform != "win32":
         os.fchmod(descriptor, 0o600)  # a draft that a crash has left has the mode that it was made with
     return descriptor
 

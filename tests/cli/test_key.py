@@ -77,6 +77,16 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, arguments: list[str], words
     assert (tmp_path / "keys.json").read_text() == before
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file/keys.json", "."):
+        path = tmp_path / place
+        done = cupola(tmp_path, "key", "create", "a", CUPOLA_KEYS_FILE=str(path))
+        assert done.returncode == 78
+        assert done.stderr.startswith(f"Error: The keys in {path} cannot be ")
+        assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
 def test_a_broken_file_is_named_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_text('{"keys": [{"name": "a"}]}')
