@@ -20,7 +20,6 @@ from .picture import LoadedModel, Picture
 from .writing import Models, counter, gauge, histogram, labelled, single
 
 OPENMETRICS = "application/openmetrics-text"
-ALLOWUTF8 = openmetrics.ALLOWUTF8
 SERVER = "server"  # the process that is no model's
 
 
@@ -62,13 +61,14 @@ class Exposition:
             return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
         # The library's default takes the colon of a sample's name for a character to be replaced. No name of ours needs
         # escaping, so without it the text is plain OpenMetrics.
-        text = openmetrics.generate_latest(self._registry, escaping=ALLOWUTF8, version="1.0.0")
+        write: Callable[..., bytes] = openmetrics.generate_latest
+        text = write(self._registry, escaping=openmetrics.ALLOWUTF8, version="1.0.0")
         return text, f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
 
 
 def _requests(requests: Requests) -> Iterator[Metric]:
-    yield single(CounterMetricFamily, own.REQUESTS, requests.count)
-    yield single(CounterMetricFamily, own.REJECTED, {(reason,): count for reason, count in requests.rejected.items()})
+    yield single(CounterMetricFamily, own.REQUESTS, requests.count.items())
+    yield single(CounterMetricFamily, own.REJECTED, [((reason,), count) for reason, count in requests.rejected.items()])
     family = own.REQUEST_SECONDS
     seconds = HistogramMetricFamily(family.name, family.help, labels=family.labels)
     for labels, kept in requests.seconds.items():
@@ -100,14 +100,14 @@ def _memory(picture: Picture) -> Iterator[Metric]:
             size = read(one)
             if size is not None:  # two variants of a model may be loaded at a time
                 taken[one.model, kind] = taken.get((one.model, kind), 0.0) + size
-    yield single(GaugeMetricFamily, own.MEMORY, taken)
-    yield single(GaugeMetricFamily, own.BUDGET, {} if picture.budget is None else {(): picture.budget})
-    yield single(GaugeMetricFamily, own.SERVER_MEMORY, {(): picture.server_rss})
+    yield single(GaugeMetricFamily, own.MEMORY, taken.items())
+    yield single(GaugeMetricFamily, own.BUDGET, [] if picture.budget is None else [((), picture.budget)])
+    yield single(GaugeMetricFamily, own.SERVER_MEMORY, [((), picture.server_rss)])
     spent: dict[tuple[str, ...], float] = {(SERVER,): picture.server_cpu_seconds}
     for one in picture.models:
         if one.cpu_seconds is not None:
             spent[(one.model,)] = spent.get((one.model,), 0.0) + one.cpu_seconds
-    yield single(CounterMetricFamily, own.CPU, spent)
+    yield single(CounterMetricFamily, own.CPU, spent.items())
 
 
 def _identities(picture: Picture, models: Models) -> Iterator[Metric]:
@@ -116,7 +116,7 @@ def _identities(picture: Picture, models: Models) -> Iterator[Metric]:
     yield single(
         GaugeMetricFamily,
         own.INFO,
-        {(o.model, o.version, o.variant, o.engine, o.quantization, o.device): 1.0 for o in ready},
+        [((o.model, o.version, o.variant, o.engine, o.quantization, o.device), 1.0) for o in ready],
     )
-    yield single(GaugeMetricFamily, own.LOADED, {(model,): float(model in here) for model in models})
-    yield single(GaugeMetricFamily, own.BUILD, {(__version__,): 1.0})
+    yield single(GaugeMetricFamily, own.LOADED, [((model,), float(model in here)) for model in models])
+    yield single(GaugeMetricFamily, own.BUILD, [((__version__,), 1.0)])

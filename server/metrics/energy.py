@@ -120,10 +120,10 @@ class Energy:
 
     def write(self, models: Models) -> Iterator[Metric]:
         """As families of the client library."""
-        yield single(CounterMetricFamily, own.ENERGY, {(name,): joules for name, joules in self.domains.items()})
-        yield single(CounterMetricFamily, own.MODEL_ENERGY, {(name,): joules for name, joules in self.models.items()})
+        yield single(CounterMetricFamily, own.ENERGY, [((name,), joules) for name, joules in self.domains.items()])
+        yield single(CounterMetricFamily, own.MODEL_ENERGY, [((name,), joules) for name, joules in self.models.items()])
         tokens = {model: numbers.generated_tokens for model, numbers in models.items()}
-        by_token = {(model,): joules / tokens[model] for model, joules in self.models.items() if tokens.get(model)}
+        by_token = [((model,), joules / tokens[model]) for model, joules in self.models.items() if tokens.get(model)]
         yield single(GaugeMetricFamily, own.TOKEN_ENERGY, by_token)
 
 

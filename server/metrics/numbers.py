@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from prometheus_client.utils import floatToGoString
-
 from .families import Family
 
 
@@ -31,7 +29,7 @@ class Distribution:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Upper edges, as Prometheus writes them, with how many values lie at or below."""
-        names = [floatToGoString(edge) for edge in (*self._edges, float("inf"))]
+        names = [*(str(float(edge)) for edge in self._edges), "+Inf"]
         return list(zip(names, accumulate(self._counts), strict=True))
 
 

@@ -1,6 +1,6 @@
 """From numbers to the families of the client library, for whoever exports them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -47,10 +47,10 @@ def labelled(
 
 
 def single(
-    kind: type[CounterMetricFamily | GaugeMetricFamily], family: Family, values: Mapping[tuple[str, ...], float]
+    kind: type[CounterMetricFamily | GaugeMetricFamily], family: Family, values: Iterable[tuple[tuple[str, ...], float]]
 ) -> Metric:
     """A family whose series are given: by the values of its labels."""
     written = kind(family.name, family.help, labels=family.labels)
-    for labels, value in values.items():
+    for labels, value in values:
         written.add_metric(labels, value)
     return written

@@ -3,14 +3,15 @@
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import parser as openmetrics
 
 from ..metrics.scraping import Scrape, scrape
 from ..serving import RunningServer, add_fake_model, pull, running_server
@@ -65,7 +66,7 @@ def ask(server: RunningServer, model: str, **body: Any) -> httpx.Response:
         return http.post(CHAT, json={"model": model, "messages": [{"role": "user", "content": "Hello"}], **body})
 
 
-def streamed(server: RunningServer, model: str, tokens: int) -> tuple[float, float, dict[str, int]]:
+def streamed(server: RunningServer, model: str, tokens: int) -> tuple[float, float, dict[str, Any]]:
     """Seconds to the first text and to the end, and the usage, as a client sees them."""
     body = {
         "model": model,
@@ -74,7 +75,8 @@ def streamed(server: RunningServer, model: str, tokens: int) -> tuple[float, flo
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    first, usage = 0.0, {}
+    first = 0.0
+    usage: dict[str, Any] = {}
     with server.client() as http:
         http.get("/version")  # the connection is not what is measured
         began = time.perf_counter()
@@ -100,7 +102,7 @@ def test_requests_and_tokens_are_those_that_clients_have_counted(server: Running
 
     prompts = sum(usage["prompt_tokens"] for usage in usages)
     answers = sum(usage["completion_tokens"] for usage in usages)
-    cached = sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in usages)  # type: ignore[call-overload]
+    cached = sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in usages)
     assert grown("cupola_requests_total", route=CHAT, model="paced", status="200") == len(usages)
     assert grown("cupola_request_seconds_count", route=CHAT, model="paced") == len(usages)
     assert grown("cupola_time_to_first_token_seconds_count", model="paced") == len(usages)
@@ -286,7 +288,8 @@ def test_every_name_is_there_in_both_formats(server: RunningServer) -> None:
     assert newer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     found = {one.name for one in Scrape.of(plain.text).samples}
     assert {name for name in NAMES if name not in found} == set()
-    assert {one.name for family in parse_openmetrics(newer.text) for one in family.samples} == found
+    parse: Callable[[str], Iterator[Metric]] = openmetrics.text_string_to_metric_families
+    assert {one.name for family in parse(newer.text) for one in family.samples} == found
     assert all(family.documentation for family in Scrape.of(plain.text).families.values())
 
 
