@@ -22,7 +22,7 @@ def draw(pool: Pool) -> Picture:
 
 def _loaded(resident: Resident) -> LoadedModel:
     rss, seconds = _process(resident.pid)
-    variant, ready = resident.variant, resident.loaded
+    variant, state = resident.variant, resident.state
     manifest = resident.choice.candidate.manifest
     return LoadedModel(
         model=resident.spec.name,
@@ -31,11 +31,11 @@ def _loaded(resident: Resident) -> LoadedModel:
         engine=variant.backend,
         quantization=variant.quantization,
         device=resident.choice.device or "cpu",
-        ready=ready,
+        state=state,
         users=resident.users,
-        encodes=ready and resident.dimension is not None,
+        encodes=state == "loaded" and resident.dimension is not None,
         rss=rss,
-        kv=(0 if resident.asleep else _kv_bytes(resident)) if ready else None,
+        kv=_kv_bytes(resident) if state == "loaded" else 0,
         weights=manifest.size if manifest is not None else None,
         cpu_seconds=seconds,
     )

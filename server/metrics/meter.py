@@ -140,7 +140,7 @@ class Meter:
     def stands(self, loaded: LoadedModel) -> None:
         """Who uses a model that makes no steps: one that is loading, or that makes vectors."""
         numbers = self.of(loaded.model)
-        if not loaded.ready:
+        if loaded.state == "loading":
             numbers.waiting = loaded.users
         elif loaded.encodes:
             numbers.running = loaded.users

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory, or on its way there (`ready` is false). Sizes are bytes; None where they are not known."""
+    """A model that has a worker. `state` is the pool's word for it. Sizes are bytes; None where they are not known."""
 
     model: str
     variant: str
@@ -13,13 +13,18 @@ class LoadedModel:
     engine: str
     quantization: str
     device: str
-    ready: bool
+    state: str
     users: int
     encodes: bool
     rss: int | None
     kv: int | None
     weights: int | None
     cpu_seconds: float | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers; of one that is asleep only the KV memory was given back."""
+        return self.state in {"loaded", "asleep"}
 
 
 @dataclass(frozen=True, slots=True)

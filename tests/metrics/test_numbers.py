@@ -1,5 +1,6 @@
 """Edges, distributions and labels."""
 
+import asyncio
 import itertools
 
 import pytest
@@ -29,11 +30,11 @@ def meter() -> Meter:
 
 def scraped(found: Meter, *loaded: LoadedModel) -> Scrape:
     exposition = Exposition(found, lambda: Picture([*loaded]), Energy(Nothing(), Nothing()))
-    return Scrape.of(exposition.text("")[0].decode())
+    return Scrape.of(asyncio.run(exposition.text(""))[0].decode())
 
 
-def model(name: str, *, ready: bool = True, encodes: bool = False, users: int = 0) -> LoadedModel:
-    return LoadedModel(name, "v", "1", "fake", "none", "cpu", ready, users, encodes, 7, 5, 3, 1.5)
+def model(name: str, *, state: str = "loaded", encodes: bool = False, users: int = 0) -> LoadedModel:
+    return LoadedModel(name, "v", "1", "fake", "none", "cpu", state, users, encodes, 7, 5, 3, 1.5)
 
 
 def test_edges_lie_close_where_small_models_live() -> None:
@@ -93,7 +94,7 @@ def test_a_step_says_how_things_stand() -> None:
 
 def test_who_waits_for_a_load_waits() -> None:
     found = meter()
-    assert scraped(found, model("one", ready=False, users=4)).value("cupola_requests_waiting", model="one") == 4
+    assert scraped(found, model("one", state="loading", users=4)).value("cupola_requests_waiting", model="one") == 4
     found.loaded("one", 2.0)
     scrape = scraped(found, model("one"), model("two", encodes=True, users=3))
     assert scrape.value("cupola_requests_waiting", model="one") == 0

@@ -11,5 +11,5 @@ router = APIRouter(tags=["metrics"])
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(http: Request, services: Collaborators) -> Response:
     """Metrics for Prometheus: as OpenMetrics where that is accepted, else in its text format."""
-    text, media_type = services.exposition.text(http.headers.get("accept", ""))
+    text, media_type = await services.exposition.text(http.headers.get("accept", ""))
     return Response(text, headers={"content-type": media_type})
