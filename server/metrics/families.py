@@ -46,7 +46,7 @@ HISTOGRAMS: Mapping[str, Family] = {
         "cupola_time_to_first_token_seconds", "From the arrival of a request to its first token.", SECONDS
     ),
     "inter_token": Family("cupola_inter_token_seconds", "Between two tokens of a stream.", SECONDS),
-    "queue": Family("cupola_queue_seconds", "Until a sequence got a slot.", SECONDS),
+    "queue": Family("cupola_queue_seconds", "From a sequence's arrival in the engine to its slot.", SECONDS),
     "prefill": Family("cupola_prefill_seconds", "From a sequence's slot to its first token.", SECONDS),
     "decode": Family("cupola_decode_seconds", "From a sequence's first token to its last one.", SECONDS),
     "batch_size": Family("cupola_batch_size", "Sequences that shared a step of the engine.", SEQUENCES),

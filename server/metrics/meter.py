@@ -114,8 +114,8 @@ class Meter:
         kept.add(ended.seconds)
         if ended.status in REFUSING and ended.error is not None:
             requests.rejected[ended.error] += 1
-        if not model:
-            return
+        if model in {"", UNKNOWN}:
+            return  # nothing more is told of what does not exist
         numbers = self.of(model)
         numbers.observe("request", ended.seconds)
         if ended.status == CANCELLED:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as openmetrics
@@ -240,6 +241,22 @@ def test_evictions_loads_and_what_was_refused(server: RunningServer) -> None:
     loaded = {one["id"].partition("@")[0] for one in server.residents()}
     assert {one["model"] for one in after.labels("cupola_model_info")} == loaded
     assert after.value("cupola_model_loaded") == len(loaded)
+
+
+def test_a_worker_that_died_is_counted_and_replaced(server: RunningServer) -> None:
+    ask(server, "paced", max_tokens=1)
+    before = scrape(server)
+    pid = next(one["pid"] for one in server.residents() if one["id"].startswith("paced@"))
+    psutil.Process(pid).kill()
+    wait_for(lambda: not psutil.pid_exists(pid))
+    assert ask(server, "paced", max_tokens=1).status_code == 200
+    after = scrape(server)
+    for name, labels in (
+        ("cupola_worker_restarts_total", {"cause": "died"}),
+        ("cupola_unloads_total", {"reason": "died"}),
+        ("cupola_loads_total", {"result": "ok"}),
+    ):
+        assert after.value(name, model="paced", **labels) - before.value(name, model="paced", **labels) == 1, name
 
 
 def test_energy_goes_to_the_model_whose_worker_computed(server: RunningServer, powercap: Path) -> None:
