@@ -166,7 +166,7 @@ class Meter:
         self.of(model).evictions += 1
 
     def restarted(self, model: str, cause: str) -> None:
-        """A worker that died is replaced; the cause is a word of the pool's, such as died or failed."""
+        """A worker that died is replaced; the cause is how it ended, such as `killed by SIGKILL` or `exit status 70`."""
         self.of(model).restarts[cause] += 1
 
     def fell_back(self, model: str) -> None:

@@ -252,7 +252,7 @@ def test_a_worker_that_died_is_counted_and_replaced(server: RunningServer) -> No
     assert ask(server, "paced", max_tokens=1).status_code == 200
     after = scrape(server)
     for name, labels in (
-        ("cupola_worker_restarts_total", {"cause": "died"}),
+        ("cupola_worker_restarts_total", {"cause": "killed by SIGKILL"}),
         ("cupola_unloads_total", {"reason": "died"}),
         ("cupola_loads_total", {"result": "ok"}),
     ):
