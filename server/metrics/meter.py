@@ -166,7 +166,7 @@ class Meter:
         self.of(model).evictions += 1
 
     def restarted(self, model: str, cause: str) -> None:
-        """A worker that died is replaced; the cause is how it ended: `killed by SIGKILL`, `exit status 70` and so on."""
+        """A worker that died is replaced; the cause is how it ended: `killed by SIGKILL`, `exit status 70`, ..."""
         self.of(model).restarts[cause] += 1
 
     def fell_back(self, model: str) -> None:
