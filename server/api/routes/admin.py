@@ -5,6 +5,7 @@ import time
 from fastapi import APIRouter
 
 from ...pool.resident import Resident
+from ..accounting import asked_for
 from ..generation import Wait
 from ..reloading import reload
 from ..schemas.admin import LoadRequest, Reloaded, ResidentBody, ResidentList, Unloaded, UnloadRequest
@@ -24,12 +25,14 @@ async def list_residents(services: Collaborators) -> ResidentList:
 @router.post("/admin/load")
 async def load_model(body: LoadRequest, services: Collaborators, wait: Wait) -> ResidentBody:
     """Load a model, or find that it is loaded."""
+    asked_for(services.registry, body.model)
     return _resident(services, await services.pool.load(body.model, wait=wait, keep_alive=body.keep_alive))
 
 
 @router.post("/admin/unload")
 async def unload_model(body: UnloadRequest, services: Collaborators) -> Unloaded:
     """Unload a model; answered when its memory is back with the system."""
+    asked_for(services.registry, body.model)
     return Unloaded(model=body.model, unloaded=await services.pool.unload(body.model, force=body.force))
 
 
