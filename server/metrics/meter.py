@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ..errors import CupolaError, Unavailable
 from ..types import Usage
 from ..worker.messages import StepDone
 from .dialects import vllm
@@ -32,7 +33,12 @@ class Requests:
 
     count: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     seconds: dict[tuple[str, str], Distribution] = field(default_factory=dict)
-    rejected: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_codes(Unavailable), 0)))
+
+
+def _codes(kind: type[CupolaError]) -> list[str]:
+    """Of an error and of its kinds: their series begin at 0."""
+    return [kind.code, *(code for child in kind.__subclasses__() for code in _codes(child))]
 
 
 class Meter:

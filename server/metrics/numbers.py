@@ -8,6 +8,11 @@ from itertools import accumulate
 
 from .families import Family
 
+# Series begin at 0 where their labels are known before: one that begins at 1 is no increase to Prometheus, and an alert
+# on the first death would stay silent.
+UNLOADS = ("idle", "budget", "asked", "reload", "died", "closing")
+DEATHS = ("killed by SIGKILL", "killed by SIGSEGV", "killed by SIGABRT")
+
 
 class Distribution:
     """A histogram. Finding the bucket by bisection, and once for several equal values, is what an own one is for."""
@@ -52,8 +57,8 @@ class ModelNumbers:
     decode_seconds: float = 0.0
     decoded_tokens: int = 0  # generated ones but the first of each sequence, which `decode_seconds` are about
     loads: Counter[str] = field(default_factory=lambda: Counter(ok=0, failed=0))
-    unloads: Counter[str] = field(default_factory=Counter)
-    restarts: Counter[str] = field(default_factory=Counter)
+    unloads: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(UNLOADS, 0)))
+    restarts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(DEATHS, 0)))
     finished: Counter[str] = field(default_factory=lambda: Counter(stop=0, length=0, abort=0, error=0))
     # How things stood behind the latest step.
     running: int = 0
