@@ -286,3 +286,22 @@ def child_environment() -> dict[str, str]:
     """The environment of a child process: no token, no key; no crash handler that prints arguments."""
     inherited = {name: value for name, value in os.environ.items() if name in CHILD_VARIABLES}  # noqa: TID251
     return inherited | {"GGML_NO_BACKTRACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def full_environment(settings: Settings) -> dict[str, str]:
+    """The environment of another server with these settings: our own, and on top what was set without it.
+
+    Secrets are not among what is added: whoever set them has them in the environment or in a file.
+    """
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return dict(os.environ) | {  # noqa: TID251
+        f"CUPOLA_{name.upper()}": _as_text(value)
+        for name, value in given.items()
+        if value is not None and not isinstance(value, SecretStr)
+    }
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return ",".join(map(str, value)) if isinstance(value, list | tuple | set | frozenset) else str(value)

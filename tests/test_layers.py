@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"types", "errors", "settings", "settings_file", "quantities", "logs", "json_schemas", ""},
     {"child"},
-    {"models", "hardware"},
+    {"models", "hardware", "service"},
     {"runners"},
     {"engine", "chat"},
     {"worker", "tune"},

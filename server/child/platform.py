@@ -24,6 +24,35 @@ def spawn_options() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
+def detached_options() -> dict[str, Any]:
+    """Keyword arguments for a process that goes on when we, and the terminal, are gone."""
+    if sys.platform == "win32":
+        import subprocess
+
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    return {"start_new_session": True}
+
+
+def birth(pid: int) -> str | None:
+    """When a process was born, as text that is the same each time; None where no process of this id lives.
+
+    Linux counts it from the start of the system: its date would change with the clock.
+    """
+    import psutil  # not at the top: a worker has no need of it
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        if sys.platform == "linux":
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+            return f"{boot}:{fields[19]}"  # field 22 of proc_pid_stat(5)
+        return repr(process.create_time())
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def limit_address_space(megabytes: int) -> None:
     """Let allocations past this size fail with MemoryError. Linux only: macOS ignores it, Windows has no such limit."""
     if sys.platform == "linux":

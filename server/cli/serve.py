@@ -1,5 +1,6 @@
 """`cupola serve`: the HTTP server in this process, until it is told to end."""
 
+import gc
 import ipaddress
 import socket
 from pathlib import Path
@@ -35,6 +36,7 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="pretty, json, or auto: pretty on a terminal.")] = None,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
+    record: Annotated[Path | None, typer.Option(hidden=True, help="Where cupola service finds this server.")] = None,
 ) -> None:
     """Serve the OpenAI API on this device."""
     settings = load_settings(
@@ -46,24 +48,31 @@ def serve(
         log_prompts=log_prompts or None,
         require_signature=require_signature,
     )
-    run_server(settings, tuple(preload or settings.preload))
+    run_server(settings, tuple(preload or settings.preload), record)
 
 
-def run_server(settings: Settings, preload: tuple[str, ...]) -> None:
-    """Serve until this process is told to end. Raises ConfigError before anything is opened."""
-    # Heavy imports stay inside, so that `cupola --help` is quick.
+def run_server(settings: Settings, preload: tuple[str, ...], record: Path | None = None) -> None:
+    """Serve until this process is told to end; `record`: where to write down that it runs.
+
+    Raises ConfigError before anything is opened.
+    """
+    gc.disable()  # until everything is imported and made: nothing of it goes, so looking for garbage is a tenth of it
+    # Heavy imports stay inside, so that the help of this command is quick.
     import uvicorn
 
     from .. import logs
     from ..api.connection import bounded
     from ..api.limits import MAX_HEADER_BYTES
     from ..app import create_app, require_known
+    from ..service import write_record
 
     guarded = require_startable(settings)
     names = require_known(settings, (*preload, *settings.pinned))
     logs.configure(settings.log_level, settings.log_format)
     listening = listen(settings)
     bound = listening.getsockname()[1]
+    if record is not None:
+        write_record(record, settings.host, bound)
     announce(settings.host, bound, names[0] if names else "smollm2", guarded=guarded)
     config = uvicorn.Config(
         create_app(settings, names, hears_hangup=True),
@@ -76,6 +85,8 @@ def run_server(settings: Settings, preload: tuple[str, ...]) -> None:
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
+    gc.freeze()
+    gc.enable()
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -1,0 +1,221 @@
+"""The server as a service of one user: started detached, found again, ended.
+
+What runs stands in `<home>/run/service.json`, written by the server itself once it listens. A process id alone proves
+nothing, since systems use them again; with the moment of the process's birth it does.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import msgspec
+import psutil
+from filelock import FileLock, Timeout
+
+from .child.platform import birth, describe_exit, detached_options
+from .errors import EXIT_CONFIG, ConfigError, StorageFailed, Unavailable
+from .settings import Settings, full_environment
+
+START_SECONDS = 60.0  # a cold disk and a busy device; a warm start takes about one second
+STOP_SECONDS = 5.0  # beyond the grace for running streams, before a server that was asked to end is killed
+POLL_SECONDS = 0.02
+LOG_BYTES = 10_000_000  # a larger log is put aside when the next server starts
+LAST_LINES = 12
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a server that listens everywhere is reached
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What the server writes about itself."""
+
+    pid: int
+    birth: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs as a service."""
+
+    pid: int
+    url: str
+    log: Path
+
+
+def record_path(settings: Settings) -> Path:
+    """Where the server that runs as a service is written down."""
+    return settings.home / "run" / "service.json"
+
+
+def log_path(settings: Settings) -> Path:
+    """What the service logs; what it logged before that is beside it with `.1`."""
+    return settings.home / "run" / "cupola.log"
+
+
+def write_record(path: Path, host: str, port: int) -> None:
+    """Called by the server: it listens here, and this is its process."""
+    pid = os.getpid()
+    temporary = path.with_suffix(f".{pid}")
+    temporary.write_bytes(msgspec.json.encode(Record(pid, birth(pid) or "", host, port)))
+    temporary.replace(path)
+
+
+def status(settings: Settings) -> Running | None:
+    """The service of this home, if its process lives."""
+    record = _read(record_path(settings))
+    if record is None or birth(record.pid) != record.birth:
+        return None
+    host = EVERYWHERE.get(record.host, record.host)
+    address = f"[{host}]" if ":" in host else host
+    return Running(record.pid, f"http://{address}:{record.port}", log_path(settings))
+
+
+def start(settings: Settings, preload: tuple[str, ...] = ()) -> Running:
+    """Start the server unless it runs, and return once it answers. `preload` is for a server that is started.
+
+    Raises ConfigError where a setting kept it from starting and Unavailable where something else did, with what it said.
+    """
+    with _alone(settings):
+        found = status(settings)
+        return found if found is not None else _start(settings, preload)
+
+
+def stop(settings: Settings) -> bool:
+    """End the service: asked first, killed after the grace. False: it did not run."""
+    with _alone(settings):
+        running = status(settings)
+        if running is not None:
+            _end(running.pid, settings.shutdown_seconds + STOP_SECONDS)
+        record_path(settings).unlink(missing_ok=True)
+        return running is not None
+
+
+def last_lines(path: Path, count: int, begin: int = 0) -> list[str]:
+    """The last lines of a log, of what was written from byte `begin` on."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(begin, size - count * 1000))  # long lines may make it fewer
+        return file.read().decode("utf-8", "replace").splitlines()[-count:]
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Two that start or stop at once take turns."""
+    folder = record_path(settings).parent
+    lock = FileLock(folder / "service.lock", timeout=START_SECONDS + settings.shutdown_seconds + STOP_SECONDS)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise Unavailable(f"Another command starts or stops the service of {settings.home}; try again.") from None
+    except OSError as error:
+        raise StorageFailed(f"Cannot write in {folder}: {error.strerror}. Choose another CUPOLA_HOME.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _start(settings: Settings, preload: tuple[str, ...]) -> Running:
+    record, log = record_path(settings), log_path(settings)
+    record.unlink(missing_ok=True)
+    begin = _rotated(log)
+    command = [sys.executable, "-P", "-m", "server", "serve", *preload, "--record", str(record)]
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as sink:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env=full_environment(settings),
+            cwd=settings.home,
+            **detached_options(),
+        )
+    try:
+        running = _wait_until_live(settings, process, begin)
+    except BaseException:
+        process.kill()  # also when the user gave up waiting: a start that failed leaves nothing
+        process.wait()
+        raise
+    process.returncode = 0  # it outlives us, and that is no mistake that Popen has to warn of
+    return running
+
+
+def _rotated(log: Path) -> int:
+    """Put a log aside that has grown large. Returns where the next server's lines begin."""
+    size = log.stat().st_size if log.exists() else 0
+    if size <= LOG_BYTES:
+        return size
+    log.replace(log.with_name(f"{log.name}.1"))
+    return 0
+
+
+def _wait_until_live(settings: Settings, process: "subprocess.Popen[bytes]", begin: int) -> Running:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        code = process.poll()
+        if code is not None:
+            kind = ConfigError if code == EXIT_CONFIG else Unavailable
+            raise kind(_why(settings, describe_exit(code), begin))
+        running = status(settings)
+        if running is not None and _answers(running.url):
+            return running
+        time.sleep(POLL_SECONDS)
+    raise Unavailable(_why(settings, f"no answer for {START_SECONDS:.0f} s", begin))
+
+
+def _answers(url: str) -> bool:
+    """Whether the server lives. Not httpx, which the server itself would import with this module, for one request."""
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=5)
+    try:
+        connection.request("GET", "/health/live")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _why(settings: Settings, how: str, begin: int) -> str:
+    log = log_path(settings)
+    lines = "".join(f"\n  {line}" for line in last_lines(log, LAST_LINES, begin) if line.strip())
+    return f"The server did not start ({how}). {log} says:{lines or ' nothing'}"
+
+
+def _end(pid: int, grace: float) -> None:
+    try:
+        process = psutil.Process(pid)  # it remembers its birth: no signal of ours reaches another process
+        process.terminate()
+        if not _gone(pid, grace):
+            process.kill()
+            _gone(pid, STOP_SECONDS)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.AccessDenied:
+        raise Unavailable(f"Process {pid} belongs to another user; end it as that user.") from None
+
+
+def _gone(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while birth(pid) is not None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _read(path: Path) -> Record | None:
+    """The record; None where there is none, or it was not written to its end."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
