@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -42,11 +42,12 @@ class Record(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that runs as a service."""
+    """A server that runs as a service. `begun`: by the call that returned this."""
 
     pid: int
     url: str
     log: Path
+    begun: bool = field(default=False, compare=False)
 
 
 def record_path(settings: Settings) -> Path:
@@ -77,10 +78,18 @@ def status(settings: Settings) -> Running | None:
     return Running(record.pid, f"http://{address}:{record.port}", log_path(settings))
 
 
+def addressed(settings: Settings) -> Settings:
+    """The settings for who asks the server: they name its address, or else the service of this home is meant."""
+    record = _read(record_path(settings))
+    if record is None or {"host", "port"} & settings.model_fields_set or birth(record.pid) != record.birth:
+        return settings
+    return settings.model_copy(update={"host": EVERYWHERE.get(record.host, record.host), "port": record.port})
+
+
 def start(settings: Settings, preload: tuple[str, ...] = ()) -> Running:
     """Start the server unless it runs, and return once it answers. `preload` is for a server that is started.
 
-    Raises ConfigError where a setting kept it from starting and Unavailable where something else did, with what it said.
+    Raises ConfigError where a setting kept it from starting, and Unavailable where something else did, with its words.
     """
     with _alone(settings):
         found = status(settings)
@@ -147,7 +156,7 @@ def _start(settings: Settings, preload: tuple[str, ...]) -> Running:
         process.wait()
         raise
     process.returncode = 0  # it outlives us, and that is no mistake that Popen has to warn of
-    return running
+    return replace(running, begun=True)
 
 
 def _rotated(log: Path) -> int:
@@ -167,13 +176,13 @@ def _wait_until_live(settings: Settings, process: "subprocess.Popen[bytes]", beg
             kind = ConfigError if code == EXIT_CONFIG else Unavailable
             raise kind(_why(settings, describe_exit(code), begin))
         running = status(settings)
-        if running is not None and _answers(running.url):
+        if running is not None and answers(running.url):
             return running
         time.sleep(POLL_SECONDS)
     raise Unavailable(_why(settings, f"no answer for {START_SECONDS:.0f} s", begin))
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     """Whether the server lives. Not httpx, which the server itself would import with this module, for one request."""
     connection = HTTPConnection(url.removeprefix("http://"), timeout=5)
     try:

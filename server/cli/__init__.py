@@ -1,4 +1,4 @@
-"""The `cupola` command: one file a group of commands."""
+"""The `cupola` command: one file a group of commands, imported when one of them is called."""
 
 import sys
 
@@ -6,10 +6,11 @@ import typer
 
 from .. import __version__
 from ..errors import CupolaError
-from . import bom, config, convert, doctor, export, forge, key, models, ps, pull, quality, run, serve, sign, tune
+from .listing import CommandGroup
 
 app = typer.Typer(
     name="cupola",
+    cls=CommandGroup,
     help="Serve small language models on this device, behind the OpenAI API.",
     epilog="Start with: cupola run smollm2 'What is the capital of France?'",
     no_args_is_help=True,
@@ -28,27 +29,10 @@ def root(
         raise typer.Exit
 
 
-serve.register(app)
-run.register(app)
-pull.register(app)
-models.register(app)
-ps.register(app)
-doctor.register(app)
-config.register(app)
-key.register(app)
-tune.register(app)
-convert.register(app)
-quality.register(app)
-forge.register(app)
-export.register(app)
-bom.register(app)
-sign.register(app)
-
-
 def main() -> None:
     """Entry point. An error that Cupola raised on purpose is one line on stderr and an exit status."""
     try:
-        app()
+        app(prog_name="cupola")  # also where it was called as python -m server
     except CupolaError as error:
         typer.secho(f"Error: {error.message}", fg="red", err=True)
         sys.exit(error.exit_code)

@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import typer
-
 from ..errors import InvalidValue, ModelNotPulled
 from ..models import conversion
 from ..models.adapters import AdapterFormat, AddedAdapter
@@ -23,8 +21,10 @@ CONVERTERS: dict[AdapterFormat, str] = {"gguf": "adapter-to-gguf", "onnx": "adap
 SUFFIXES: dict[str, AdapterFormat] = {".gguf": "gguf", ".onnx_adapter": "onnx"}
 
 
-def add(source: Path, model_name: str, name: str | None, licence: str, settings: Settings) -> None:
-    """Register an adapter: a folder of PEFT, or a file that an engine loads.
+def add(
+    source: Path, model_name: str, name: str | None, licence: str, settings: Settings
+) -> tuple[str, list[AdapterFormat]]:
+    """Register an adapter: a folder of PEFT, or a file that an engine loads. Returns its name and formats.
 
     Raises InvalidValue, ModelNotFound, ModelNotPulled, ConversionFailed and StorageFailed; nothing is left then.
     """
@@ -49,7 +49,7 @@ def add(source: Path, model_name: str, name: str | None, licence: str, settings:
         except BaseException:
             delete_tree(folder)
             raise
-    typer.echo(f"Added {model.name}+{wanted} to {settings.overlay}, for {' and '.join(files)}.")
+    return f"{model.name}+{wanted}", list(files)
 
 
 def _copied(source: Path, folder: Path) -> dict[AdapterFormat, Path]:

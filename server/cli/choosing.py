@@ -1,9 +1,7 @@
 """How the choice of a variant looks in a terminal; what the commands share that make it."""
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from ..errors import ModelNotPulled
 from ..hardware.place import facts_of
@@ -16,8 +14,6 @@ from ..models.spec import ModelSpec, Variant
 from ..models.store import Store
 from ..settings import Settings
 from .progress import megabytes
-
-Name = Annotated[str, typer.Argument(help="Name or alias, with @VARIANT or @ENGINE to choose one: smollm2@llama.")]
 
 
 def open_chooser(settings: Settings) -> Chooser:

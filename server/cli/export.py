@@ -1,6 +1,7 @@
 """`cupola export`: a model of this store as another program keeps it."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ..models.spec import ModelSpec, Variant
 from ..models.store import Store
 from ..models.tokenizer import JsonTokenizer
 from ..settings import Settings, load_settings
+from .arguments import AsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +34,7 @@ def register(app: typer.Typer) -> None:
 def export(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="A model that is here as ONNX: smollm2@onnx-exact.")],
     folder: Annotated[Path, typer.Option("--foundry", metavar="DIR", help="The folder to write; it must not exist.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write the folder that Microsoft's Foundry Local loads, its prompt template included."""
     settings = load_settings()
@@ -46,7 +49,11 @@ def export(
         (partial / foundry.FILE).write_text(foundry.written(model, template), encoding="utf-8")
         if manifest.record is not None:
             (partial / RECORD).write_text(manifest.record.model_dump_json(indent=1), encoding="utf-8")
-    typer.echo(f"{target} is written: {model.variant_id(_variant(model, manifest))} as {model.name}:1.")
+    variant = model.variant_id(_variant(model, manifest))
+    if as_json:
+        typer.echo(json.dumps({"folder": str(target), "variant": variant, "name": f"{model.name}:1", "note": note}))
+        return
+    typer.echo(f"{target} is written: {variant} as {model.name}:1.")
     if note:
         typer.echo(f"Note: {note}")
 

@@ -31,7 +31,7 @@ def forge(
     allow_scripts: Annotated[bool, typer.Option("--allow-scripts", help="Run the loss that the recipe names.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, as it goes.")] = False,
 ) -> None:
-    """Make a small model good at one task: data, training, evaluation, conversion, a gate, and a new version.
+    """Make a small model good at one task: from data to a new version that passed a gate.
 
     What is done is not done again: the same command goes on after a kill. Needs the extra `train`.
     """

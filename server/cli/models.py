@@ -17,18 +17,18 @@ from ..models.spec import DerivedSource, ModelSpec, Variant
 from ..models.store import Store
 from ..settings import load_settings
 from . import adapters, details
-from .choosing import Name, described, open_chooser
+from .arguments import AsJson, Name
+from .choosing import described, open_chooser
 from .progress import megabytes
 
 _PULLED = {"created", "commit", "files", "derivation", "quality", "record"}
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command("list", epilog="Examples: cupola list · cupola list --pulled --json")(list_models)
     app.command(epilog="Examples: cupola show smollm2 · cupola show phi-4-mini@onnx --json")(show)
-    app.command("rm", epilog="Examples: cupola rm smollm2 · cupola rm phi-4-mini@onnx")(remove)
+    app.command("rm", epilog="Examples: cupola rm smollm2 · cupola rm phi-4-mini@onnx --json")(remove)
     app.command(
         epilog="Examples: cupola add ./tuned.gguf --name tuned · cupola add Qwen/Qwen3-8B-GGUF --file '*Q4_K_M.gguf'"
     )(add)
@@ -108,7 +108,7 @@ def _details(store: Store, model: ModelSpec, variant: Variant) -> dict[str, Any]
     } | ({"path": str(store.path(manifest))} if manifest and manifest.files else {})
 
 
-def remove(name: Name) -> None:
+def remove(name: Name, as_json: AsJson = False) -> None:
     """Delete the files of a model, of one variant with @VARIANT, and what an interrupted pull of it left."""
     settings = load_settings()
     if ModelName.parse(name).adapter is not None:
@@ -124,7 +124,8 @@ def remove(name: Name) -> None:
         freed, found = freed + left, found or left > 0
     if not found:
         raise ModelNotPulled(f"Model '{name}' has no files here; 'cupola list --pulled' shows which models have.")
-    typer.echo(f"Removed {name}: {megabytes(freed)} freed.")
+    said = json.dumps({"removed": name, "freed": freed}, indent=2)
+    typer.echo(said if as_json else f"Removed {name}: {megabytes(freed)} freed.")
 
 
 def add(
@@ -139,18 +140,24 @@ def add(
         str | None,
         typer.Option(metavar="MODEL", help="PATH is a LoRA adapter of this model: PEFT's folder, or a file."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Register a model or an adapter of your own in the models.yaml of $CUPOLA_HOME."""
     settings = load_settings()
     if adapter_of is not None:
-        adapters.add(Path(source).expanduser(), adapter_of, name, licence, settings)
+        added, formats = adapters.add(Path(source).expanduser(), adapter_of, name, licence, settings)
+        said = {"added": added, "overlay": str(settings.overlay), "formats": formats}
+        told = f"Added {added} to {settings.overlay}, for {' and '.join(formats)}."
+        typer.echo(json.dumps(said, indent=2) if as_json else told)
         return
     model, registry = describe(source, name, file, context, licence), Registry.load(settings.overlay)
     refuse_taken(registry, model.name)
     path = Path(source).expanduser()
     record = record_of(path) if path.exists() else None
     add_model(settings.overlay, served_as(model, same_model(record, registry, Store(settings.home))))
-    typer.echo(f"Added {model.name} to {settings.overlay}. Next: cupola pull {model.name}")
+    said = {"added": model.name, "overlay": str(settings.overlay), "formats": [v.format for v in model.variants]}
+    told = f"Added {model.name} to {settings.overlay}. Next: cupola pull {model.name}"
+    typer.echo(json.dumps(said, indent=2) if as_json else told)
 
 
 def refuse_taken(registry: Registry, name: str) -> None:

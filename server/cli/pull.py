@@ -1,5 +1,7 @@
 """`cupola pull`: bring a model here, in the variant that this device serves best."""
 
+import json
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -9,14 +11,17 @@ from ..models.choice import Chooser
 from ..models.manifest import Manifest
 from ..models.store import Store
 from ..settings import Settings, load_settings
-from .choosing import Name, open_chooser
+from .arguments import AsJson, Name
+from .choosing import open_chooser
 from .progress import megabytes, shown
+
+_SAID = {"model", "variant", "format", "quantization", "quality"}
 
 
 def register(app: typer.Typer) -> None:
-    app.command(
-        epilog="Examples: cupola pull smollm2 · cupola pull smollm2@onnx-int4 · cupola pull phi-4-mini@onnx-int4-cpu"
-    )(pull)
+    app.command(epilog="Examples: cupola pull smollm2 · cupola pull smollm2@onnx-int4 · cupola pull phi-4-mini --json")(
+        pull
+    )
 
 
 def pull(
@@ -24,6 +29,7 @@ def pull(
     everything: Annotated[
         bool, typer.Option("--all", help="Every variant that can run here without giving quality away.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Download a model, or go on with a download that was interrupted.
 
@@ -31,16 +37,23 @@ def pull(
     """
     settings = load_settings()
     chooser = open_chooser(settings)
-    if not everything:
-        said(pull_best(settings, chooser, name))
-        return
+    here = []
+    for manifest in _pulled_all(settings, chooser, name) if everything else [pull_best(settings, chooser, name)]:
+        here.append(manifest.model_dump(mode="json", include=_SAID, exclude_none=True) | {"size": manifest.size})
+        if not as_json:
+            _say(manifest)
+    if as_json:
+        typer.echo(json.dumps({"pulled": here}, indent=2))
+
+
+def _pulled_all(settings: Settings, chooser: Chooser, name: str) -> Iterator[Manifest]:
     model, choices = chooser.ranking(name)
     for variant in {c.variant.name: c.variant for c in choices if c.usable}.values():
         with shown(model.name) as report:
-            said(Store(settings.home).pull(model, variant, settings, report))
+            yield Store(settings.home).pull(model, variant, settings, report)
 
 
-def said(manifest: Manifest) -> None:
+def _say(manifest: Manifest) -> None:
     """Tell what is here now."""
     quality = manifest.quality
     how = f"; divergence from its source {quality.kl_mean:.2g}" if quality else ""

@@ -39,9 +39,9 @@ def quality(
     limit: Annotated[int | None, typer.Option(min=1, help="Items of each task; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure artifacts: perplexity, divergence from a reference, size, memory, and speed on this device.
+    """Measure artifacts: perplexity, divergence from a reference, size, memory, and speed.
 
-    Takes about a minute each for a small model. Leave the device alone meanwhile.
+    On this device; takes about a minute each for a small model. Leave the device alone meanwhile.
     """
     settings = load_settings()
     for target in [*artifacts, *([reference] if reference else ())]:

@@ -1,22 +1,27 @@
 """`cupola run`: ask a model from the terminal, once or in a conversation."""
 
 import asyncio
+import json
 import signal
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from ..errors import CupolaError, InvalidValue
 from ..settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from ..api.conversation import Turn
     from ..api.services import Services
 
 EPILOG = (
     "Examples: cupola run smollm2 'What is the capital of France?' · cupola run smollm2 ·"
+    " cupola run smollm2 --json 'Name a colour.' ·"
     " git diff | cupola run qwen2.5-coder-0.5b 'Summarise this change:'"
 )
 Message = dict[str, str]
@@ -35,16 +40,19 @@ def run(
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Longest answer, in tokens.")] = 1024,
     seed: Annotated[int | None, typer.Option(help="Makes an answer with a temperature repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer to one question as JSON.")] = False,
 ) -> None:
     """Ask a model, or talk to it. Ctrl-C stops an answer; Ctrl-D ends the conversation."""
     from .pull import ensure_pulled
 
     settings = load_settings()
     question = with_piped_text(prompt)
+    if as_json and question is None:
+        raise InvalidValue("With --json there is one question: cupola run smollm2 --json 'What is a cupola?'")
     ensure_pulled(settings, model)
     options = {"model": model, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}
     opening: list[Message] = [{"role": "system", "content": system}] if system is not None else []
-    asyncio.run(_session(settings, options, opening, question))
+    asyncio.run(_session(settings, options, opening, question, as_json=as_json))
 
 
 def with_piped_text(prompt: str | None) -> str | None:
@@ -60,13 +68,17 @@ def with_piped_text(prompt: str | None) -> str | None:
     return f"{prompt}\n\n{piped}" if prompt and piped else prompt or piped
 
 
-async def _session(settings: Settings, options: dict[str, Any], opening: list[Message], question: str | None) -> None:
+async def _session(
+    settings: Settings, options: dict[str, Any], opening: list[Message], question: str | None, *, as_json: bool
+) -> None:
     from ..app import open_services
 
     async with open_services(settings) as services:
         conversation = Conversation(services, options, opening)
         if question is None:
             await _converse(conversation, settings)
+        elif as_json:
+            typer.echo(json.dumps(await conversation.answer(question), indent=2))
         else:
             await conversation.ask(question)
 
@@ -81,17 +93,12 @@ class Conversation:
 
     async def ask(self, question: str) -> None:
         """Print the answer as it comes. An answer that was stopped or failed leaves the conversation as it was."""
-        from ..api.converse import converse
-        from ..api.generation import Stamp
-        from ..api.schemas.chat import ChatRequest
         from ..chat.events import Reasoning, Text
 
         asked: list[Message] = [*self.messages, {"role": "user", "content": question}]
-        body = ChatRequest.model_validate({**self.options, "messages": asked})
         answer = ""
         try:
-            stamp = Stamp.new("cli", self.services, body.model)
-            async with aclosing(converse(self.services, body.conversation(), stamp, None)) as turns:
+            async with aclosing(self._turns(asked)) as turns:
                 async for turn in turns:
                     for event in turn.events:
                         if isinstance(event, Text):
@@ -105,6 +112,31 @@ class Conversation:
         finally:
             sys.stdout.write("\n")
         self.messages = [*asked, {"role": "assistant", "content": answer}]
+
+    async def answer(self, question: str) -> dict[str, Any]:
+        """The whole answer, its thoughts apart, and what it took."""
+        from ..chat.events import Reasoning, Text
+
+        said: dict[str, Any] = {"model": self.options["model"], "content": "", "reasoning": ""}
+        async with aclosing(self._turns([*self.messages, {"role": "user", "content": question}])) as turns:
+            async for turn in turns:
+                for event in turn.events:
+                    if isinstance(event, Text | Reasoning):
+                        said["content" if isinstance(event, Text) else "reasoning"] += event.text
+                said |= {"finish_reason": turn.finish} if turn.finish else {}
+                said |= {"usage": msgspec.to_builtins(turn.usage)} if turn.usage else {}
+        return said
+
+    async def _turns(self, messages: list[Message]) -> AsyncGenerator["Turn"]:
+        from ..api.converse import converse
+        from ..api.generation import Stamp
+        from ..api.schemas.chat import ChatRequest
+
+        body = ChatRequest.model_validate({**self.options, "messages": messages})
+        stamp = Stamp.new("cli", self.services, body.model)
+        async with aclosing(converse(self.services, body.conversation(), stamp, None)) as turns:
+            async for turn in turns:
+                yield turn
 
 
 async def _converse(conversation: Conversation, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """`cupola sign verify-signature`: who made a model, and that not a byte of it has changed since."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from ..models import signing
 from ..models.registry import Registry
 from ..models.store import Store
 from ..settings import load_settings
+from .arguments import AsJson
 from .choosing import pulled_files
 
 Target = Annotated[str, typer.Argument(metavar="MODEL_OR_PATH", help="Name of a model here, a folder, or a file.")]
@@ -27,21 +29,33 @@ def register(app: typer.Typer) -> None:
 def sign(
     target: Target,
     key: Annotated[Path, typer.Option(metavar="FILE", help="Private key: PEM, elliptic curve, without a password.")],
+    as_json: AsJson = False,
 ) -> None:
     """Sign every file of a model with your private key. Needs the extra `signing`, and no network."""
+    signed = {}
     for label, artifact in _artifacts(target):
-        typer.echo(f"{label} is signed: {signing.sign(artifact, key)}")
+        signed[label] = str(signing.sign(artifact, key))
+        if not as_json:
+            typer.echo(f"{label} is signed: {signed[label]}")
+    if as_json:
+        typer.echo(json.dumps({"signed": signed}, indent=2))
 
 
 def verify(
     target: Target,
     public_key: Annotated[Path, typer.Option(metavar="FILE", help="Public key that belongs to the signer's private.")],
+    as_json: AsJson = False,
 ) -> None:
     """Check that a model is signed with a key, and that its files are what was signed. Status 1 if not."""
     signing.require_key(public_key)
+    checked = []
     for label, artifact in _artifacts(target):
         signing.require_signed(artifact, public_key, label)
-        typer.echo(f"{label}: every file is as it was signed.")
+        checked.append(label)
+        if not as_json:
+            typer.echo(f"{label}: every file is as it was signed.")
+    if as_json:
+        typer.echo(json.dumps({"verified": checked}, indent=2))
 
 
 def _artifacts(target: str) -> Iterator[tuple[str, signing.Artifact]]:

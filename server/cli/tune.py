@@ -13,7 +13,8 @@ from ..models.progress import Progress as Pull
 from ..models.tuning import MANY, ONE, SOME, Measurement, Tuning
 from ..settings import load_settings
 from ..tune.tuner import Tuner
-from .choosing import Name, open_chooser
+from .arguments import Name
+from .choosing import open_chooser
 from .progress import megabytes
 from .pull import ensure_pulled
 

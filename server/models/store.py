@@ -59,8 +59,11 @@ class Store:
 
     def installed(self) -> list[Manifest]:
         """Everything that was pulled and is whole, by name."""
-        found = map(read_manifest, sorted((self.home / "manifests").glob("*/*.json")))
-        return [manifest for manifest in found if manifest is not None and self._whole(manifest)]
+        return [manifest for manifest in self.records() if self._whole(manifest)]
+
+    def records(self) -> list[Manifest]:
+        """Every pull that ended here, by name, though files of it may be damaged or gone since."""
+        return [found for found in map(read_manifest, sorted((self.home / "manifests").glob("*/*.json"))) if found]
 
     def path(self, manifest: Manifest) -> Path:
         """What an engine opens, under its real name: a folder of files, else a file (the first of a split model).
@@ -76,15 +79,16 @@ class Store:
         return view if is_folder else view / min(file.name for file in manifest.files)
 
     def verify(self, manifest: Manifest, progress: Report = ignore) -> None:
-        """Read every file again. Raises HashMismatch for one that has changed since it was pulled."""
+        """Read every file again. Raises HashMismatch for one that has changed since it was pulled, or is gone."""
+        name = f"{manifest.model}@{manifest.variant}"
+        mend = f"run: cupola rm {name} && cupola pull {name}"
         for file in manifest.files:
             try:
                 verified(self._blob(file.sha256), file.name, file.sha256, progress)
             except HashMismatch:
-                name = f"{manifest.model}@{manifest.variant}"
-                raise HashMismatch(
-                    f"{file.name} of {name} is damaged on this disk; run: cupola rm {name} && cupola pull {name}"
-                ) from None
+                raise HashMismatch(f"{file.name} of {name} is damaged on this disk; {mend}") from None
+            except FileNotFoundError:
+                raise HashMismatch(f"{file.name} of {name} is gone from this disk; {mend}") from None
 
     def pull(self, model: ModelSpec, variant: Variant, settings: Settings, progress: Report = ignore) -> Manifest:
         """Bring a variant into the store, or return at once if it is there as models.yaml describes it.
@@ -154,8 +158,7 @@ class Store:
         blobs = list((self.home / "blobs").glob("sha256-*"))
         if any(path.is_dir() and _held(path) for path in (self.home / "partial").glob("*")):
             return 0
-        records = filter(None, map(read_manifest, (self.home / "manifests").glob("*/*.json")))
-        used = {self._blob(file.sha256) for manifest in records for file in manifest.files}
+        used = {self._blob(file.sha256) for manifest in self.records() for file in manifest.files}
         unused = [blob for blob in blobs if blob not in used]
         freed = sum(blob.stat().st_size for blob in unused)
         for blob in unused:
