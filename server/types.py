@@ -79,6 +79,11 @@ class Request(Struct, frozen=True):
     adapter: Adapter | None = None
 
 
+def sequence_id(request_id: str, index: int) -> str:
+    """What a continuation of a request is called on the way back."""
+    return f"{request_id}/{index}" if index else request_id
+
+
 class Usage(Struct, frozen=True):
     """Token counts of one sequence; `cached_tokens` is the part of the prompt whose KV entries were reused.
 

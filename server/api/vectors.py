@@ -2,8 +2,6 @@
 
 import base64
 
-import numpy as np
-
 from ..errors import InvalidValue
 from ..pool.resident import Resident
 from ..runners.base import FloatRows
@@ -13,6 +11,8 @@ from ..worker.messages import Encoded
 def rows_of(resident: Resident, encoded: Encoded) -> FloatRows:
     """The vectors as rows, [inputs, dimension]."""
     assert resident.dimension is not None
+    import numpy as np  # not at the top: many servers never make vectors, and it would be a fifth of their start
+
     return np.frombuffer(encoded.vectors, np.float32).reshape(len(encoded.tokens), resident.dimension)
 
 
@@ -32,6 +32,8 @@ def shortened(rows: FloatRows, dimensions: int | None) -> FloatRows:
 
 def unit(rows: FloatRows) -> FloatRows:
     """Each row scaled to length 1; a row of zeros stays one."""
+    import numpy as np
+
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     scaled: FloatRows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
     return scaled

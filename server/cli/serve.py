@@ -10,6 +10,7 @@ import typer
 
 from ..errors import ConfigError
 from ..settings import Settings, load_settings
+from .arguments import model_names
 
 EPILOG = "Examples: cupola serve · cupola serve smollm2 --port 8080 · CUPOLA_SLOTS=16 cupola serve"
 BACKLOG = 2048
@@ -21,7 +22,10 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     preload: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models to load at once; others load on first use.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...", help="Models to load at once; others load on first use.", autocompletion=model_names
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; beyond loopback an API key is needed.")

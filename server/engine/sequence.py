@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from ..types import FinishReason, Request, TokenLogprob, Usage
+from ..types import FinishReason, Request, TokenLogprob, Usage, sequence_id
 from .guidance import Guide
 from .logprobs import Scores
 from .sampler import Sampler
@@ -28,11 +28,6 @@ class Clock:
         seated = self.seated or self.arrived
         first = self.first or seated
         return seated - self.arrived, first - seated, (self.latest or first) - first
-
-
-def sequence_id(request_id: str, index: int) -> str:
-    """What a continuation is called on the way back."""
-    return f"{request_id}/{index}" if index else request_id
 
 
 @dataclass(slots=True, eq=False)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from math import prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValue
+
+if TYPE_CHECKING:  # most readers want a header, and no array of it
+    import numpy as np
+    import numpy.typing as npt
 
 _MAGIC = b"GGUF"
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -99,8 +100,10 @@ class Gguf:
         """How many tensors have more than one axis: those that a quantisation rounds."""
         return sum(len(info.shape) > 1 for info in self.tensors.values())
 
-    def raw(self, info: TensorInfo) -> npt.NDArray[np.uint8]:
+    def raw(self, info: TensorInfo) -> "npt.NDArray[np.uint8]":
         """The bytes of a tensor, mapped from the file, [size]."""
+        import numpy as np
+
         return np.memmap(self.path, np.uint8, "r", info.offset, (info.size,))
 
 
@@ -202,13 +205,15 @@ class _Reader:
             raise self._bad(f"a value of the unknown type {kind}")
         return self._scalar(_SCALARS[kind])
 
-    def _array(self) -> list[str] | npt.NDArray[Any]:
+    def _array(self) -> "list[str] | npt.NDArray[Any]":
         kind, count = self._scalar("I"), self._scalar("Q")
         self._bound("array elements", count, _MOST_ELEMENTS)
         if kind == _STRING:
             return self._strings(count)
         if kind not in _SCALARS:
             raise self._bad(f"an array of the unknown type {kind}")
+        import numpy as np
+
         dtype = np.dtype(_SCALARS[kind]).newbyteorder("<")
         return np.frombuffer(self._take(count * dtype.itemsize), dtype).copy()
 

@@ -8,14 +8,16 @@ contract suite in `tests/contract`. Models that make embeddings are an `Encoder`
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
-FloatRows = npt.NDArray[np.float32]
-TokenIds = npt.NDArray[np.int64]
+if TYPE_CHECKING:  # the server's process knows these types and has no numbers to compute with
+    import numpy as np
+    import numpy.typing as npt
+
+FloatRows: TypeAlias = "npt.NDArray[np.float32]"
+TokenIds: TypeAlias = "npt.NDArray[np.int64]"
 ReportProgress = Callable[[float], None]  # fraction of a load, 0 to 1
 
 
@@ -226,6 +228,8 @@ class ArrayLogits:
     """Logits that already lie in one host array [rows, vocab_size]."""
 
     def __init__(self, rows: Any) -> None:
+        import numpy as np
+
         self._rows: FloatRows = np.asarray(rows, np.float32)
 
     def argmax(self, rows: Sequence[int]) -> TokenIds:
@@ -243,7 +247,11 @@ class RowLogits:
         self._rows = rows
 
     def argmax(self, rows: Sequence[int]) -> TokenIds:
+        import numpy as np
+
         return np.fromiter((self._rows[row].argmax() for row in rows), np.int64, len(rows))
 
     def host(self, rows: Sequence[int]) -> FloatRows:
+        import numpy as np
+
         return np.stack([self._rows[row] for row in rows])

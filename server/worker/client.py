@@ -7,9 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from ..child.process import ChildGone, ChildProcess
-from ..engine.sequence import sequence_id
 from ..errors import CupolaError, InvalidValue, LoadFailed, WorkerDied
-from ..types import Delta, Request
+from ..types import Delta, Request, sequence_id
 from .messages import (
     Cancel,
     Detokenise,

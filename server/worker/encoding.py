@@ -21,6 +21,7 @@ from ..runners.base import Encoder, FloatRows, Tokenizer
 from .batching import choose
 from .expected import LONG_PROMPT, Expect, Expected, Refuse, Reply
 from .messages import (
+    WHOLE,
     Cancel,
     Detokenise,
     Encode,
@@ -31,8 +32,6 @@ from .messages import (
     ToWorker,
 )
 from .tokenising import text_of, tokens_of
-
-WHOLE = -1  # of `Encode.limit`: as much as the model takes
 
 
 @dataclass(slots=True)

@@ -5,6 +5,8 @@ from msgspec import Struct
 from ..runners.base import EncoderInfo, Placement, RunnerInfo
 from ..types import Delta, Request
 
+WHOLE = -1  # of `Encode.limit`: as much as the model takes
+
 
 class Load(Struct, tag=True, frozen=True):
     """First message to a worker: the model it lives for."""

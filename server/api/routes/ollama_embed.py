@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from ...worker.encoding import WHOLE
+from ...worker.messages import WHOLE
 from ..accounting import asked_for, count_texts
 from ..cancel import while_connected
 from ..generation import Wait

@@ -2,7 +2,6 @@
 
 import secrets
 
-import numpy as np
 from fastapi import APIRouter, Request
 
 from ..accounting import asked_for, count_texts
@@ -30,7 +29,7 @@ async def _answer(services: Services, body: RerankRequest, wait: float | None) -
         rows = unit(rows_of(resident, encoded))
         count_texts(services.meter, resident.spec.name, encoded.tokens)
     scores = rows[1:] @ rows[0]
-    best = np.argsort(-scores, kind="stable")[: body.top_n]
+    best = (-scores).argsort(kind="stable")[: body.top_n]
     results = [
         RerankResult(
             index=int(place),

