@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import psutil
@@ -70,12 +71,7 @@ def write_record(path: Path, host: str, port: int) -> None:
 
 def status(settings: Settings) -> Running | None:
     """The service of this home, if its process lives."""
-    record = _read(record_path(settings))
-    if record is None or birth(record.pid) != record.birth:
-        return None
-    host = EVERYWHERE.get(record.host, record.host)
-    address = f"[{host}]" if ":" in host else host
-    return Running(record.pid, f"http://{address}:{record.port}", log_path(settings))
+    return _found(record_path(settings), log_path(settings))
 
 
 def addressed(settings: Settings) -> Settings:
@@ -93,7 +89,7 @@ def start(settings: Settings, preload: tuple[str, ...] = ()) -> Running:
     """
     with _alone(settings):
         found = status(settings)
-        return found if found is not None else _start(settings, preload)
+        return found or _start(settings, preload, record_path(settings), log_path(settings))
 
 
 def stop(settings: Settings) -> bool:
@@ -104,6 +100,18 @@ def stop(settings: Settings) -> bool:
             _end(running.pid, settings.shutdown_seconds + STOP_SECONDS)
         record_path(settings).unlink(missing_ok=True)
         return running is not None
+
+
+@contextmanager
+def temporary(settings: Settings, preload: tuple[str, ...] = ()) -> Iterator[Running]:
+    """A server for as long as the block lasts, beside the service if that runs: on a port of its own."""
+    with TemporaryDirectory(prefix="cupola-") as name:
+        own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
+        running = _start(own, preload, Path(name) / "service.json", Path(name) / "cupola.log")
+        try:
+            yield running
+        finally:
+            _end(running.pid, STOP_SECONDS)
 
 
 def last_lines(path: Path, count: int, begin: int = 0) -> list[str]:
@@ -134,8 +142,7 @@ def _alone(settings: Settings) -> Iterator[None]:
         lock.release()
 
 
-def _start(settings: Settings, preload: tuple[str, ...]) -> Running:
-    record, log = record_path(settings), log_path(settings)
+def _start(settings: Settings, preload: tuple[str, ...], record: Path, log: Path) -> Running:
     record.unlink(missing_ok=True)
     begin = _rotated(log)
     command = [sys.executable, "-P", "-m", "server", "serve", *preload, "--record", str(record)]
@@ -146,11 +153,11 @@ def _start(settings: Settings, preload: tuple[str, ...]) -> Running:
             stdout=sink,
             stderr=sink,
             env=full_environment(settings),
-            cwd=settings.home,
+            cwd=record.parent,
             **detached_options(),
         )
     try:
-        running = _wait_until_live(settings, process, begin)
+        running = _wait_until_live(process, record, log, begin)
     except BaseException:
         process.kill()  # also when the user gave up waiting: a start that failed leaves nothing
         process.wait()
@@ -168,18 +175,18 @@ def _rotated(log: Path) -> int:
     return 0
 
 
-def _wait_until_live(settings: Settings, process: "subprocess.Popen[bytes]", begin: int) -> Running:
+def _wait_until_live(process: "subprocess.Popen[bytes]", record: Path, log: Path, begin: int) -> Running:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         code = process.poll()
         if code is not None:
             kind = ConfigError if code == EXIT_CONFIG else Unavailable
-            raise kind(_why(settings, describe_exit(code), begin))
-        running = status(settings)
+            raise kind(_why(log, describe_exit(code), begin))
+        running = _found(record, log)
         if running is not None and answers(running.url):
             return running
         time.sleep(POLL_SECONDS)
-    raise Unavailable(_why(settings, f"no answer for {START_SECONDS:.0f} s", begin))
+    raise Unavailable(_why(log, f"no answer for {START_SECONDS:.0f} s", begin))
 
 
 def answers(url: str) -> bool:
@@ -194,8 +201,7 @@ def answers(url: str) -> bool:
         connection.close()
 
 
-def _why(settings: Settings, how: str, begin: int) -> str:
-    log = log_path(settings)
+def _why(log: Path, how: str, begin: int) -> str:
     lines = "".join(f"\n  {line}" for line in last_lines(log, LAST_LINES, begin) if line.strip())
     return f"The server did not start ({how}). {log} says:{lines or ' nothing'}"
 
@@ -220,6 +226,15 @@ def _gone(pid: int, seconds: float) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
+
+
+def _found(path: Path, log: Path) -> Running | None:
+    record = _read(path)
+    if record is None or birth(record.pid) != record.birth:
+        return None
+    host = EVERYWHERE.get(record.host, record.host)
+    address = f"[{host}]" if ":" in host else host
+    return Running(record.pid, f"http://{address}:{record.port}", log)
 
 
 def _read(path: Path) -> Record | None:
