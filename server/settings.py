@@ -305,3 +305,8 @@ def _as_text(value: object) -> str:
     if isinstance(value, Path):
         return str(value.absolute())
     return ",".join(map(str, value)) if isinstance(value, list | tuple | set | frozenset) else str(value)
+
+
+def tool_environment() -> dict[str, str]:
+    """The environment of a program that uses the network as the user set it up, like pip. No setting, no token."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("CUPOLA_", "HF_"))}  # noqa: TID251

@@ -65,8 +65,8 @@ def bench(
 ) -> None:
     """Measure how fast a model reads and writes here, or how a server holds under load.
 
-    pp512 is a prompt of 512 tokens, tg128 are 128 tokens written: tokens a second, mean ± deviation. With --load: times to
-    the first token (TTFT), between tokens (ITL) and of whole requests (E2E), in milliseconds.
+    pp512 is a prompt of 512 tokens, tg128 are 128 tokens written: tokens a second, mean ± deviation. With --load: times
+    to the first token (TTFT), between tokens (ITL) and of whole requests (E2E), in milliseconds.
     """
     settings = load_settings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a server of our own ends too

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 from ..errors import SourceError, StorageFailed, StorageFull
 
 BLOCK = 1 << 20
@@ -175,3 +177,20 @@ def hash_file(path: Path, hasher: "hashlib._Hash", report: Callable[[int], None]
             done += len(block)
             report(done)
     return hasher.hexdigest()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works in a folder of which it holds the lock, `<folder>.lock`."""
+    try:
+        with FileLock(f"{folder}.lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Whether a file is there and so large."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False

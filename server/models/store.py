@@ -8,7 +8,7 @@
 Any number of processes may use a store at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,8 @@ from .download import Download, verified
 from .files import (
     delete,
     delete_tree,
+    has_size,
+    is_held,
     place,
     private_folder,
     publish,
@@ -147,6 +149,18 @@ class Store:
             with self._changing():
                 return freed + self._sweep()
 
+    def adopt(self, manifests: Collection[Manifest], folder: Path) -> None:
+        """Take in artifacts whose files lie in a folder, each under its hash and verified. The manifests come last."""
+        private_folder(self.home / "blobs")
+        for file in (file for manifest in manifests for file in manifest.files):
+            if (folder / file.sha256).exists():  # two artifacts may share a file
+                publish(folder / file.sha256, self._blob(file.sha256))
+        for manifest in manifests:
+            with self._changing():
+                self._record(manifest)
+            delete_tree(self.home / "views" / manifest.model / manifest.variant)  # of another artifact
+            self.path(manifest)
+
     def _sweep(self) -> int:
         """Delete blobs that no manifest names, unless a pull is under way somewhere. Returns the bytes freed.
 
@@ -156,7 +170,7 @@ class Store:
         named by its manifest by the time its partial folder is gone. A pull that finds a blob gone fetches it again.
         """
         blobs = list((self.home / "blobs").glob("sha256-*"))
-        if any(path.is_dir() and _held(path) for path in (self.home / "partial").glob("*")):
+        if any(path.is_dir() and is_held(path) for path in (self.home / "partial").glob("*")):
             return 0
         used = {self._blob(file.sha256) for manifest in self.records() for file in manifest.files}
         unused = [blob for blob in blobs if blob not in used]
@@ -262,7 +276,7 @@ class Store:
             yield
 
     def _whole(self, manifest: Manifest) -> bool:
-        return all(_has_size(self._blob(file.sha256), file.size) for file in manifest.files)
+        return all(has_size(self._blob(file.sha256), file.size) for file in manifest.files)
 
     def _blob(self, sha: str) -> Path:
         return self.home / "blobs" / f"sha256-{sha}"
@@ -278,19 +292,3 @@ class Store:
         content = variant.source.model_dump_json() if variant.source else ""
         owner = model.name if isinstance(variant.source, DerivedSource) else ""
         return self.home / "partial" / sha256(f"{owner}{content}".encode()).hexdigest()[:16]
-
-
-def _held(partial: Path) -> bool:
-    """Whether a process is at this pull."""
-    try:
-        with FileLock(f"{partial}.lock", timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False

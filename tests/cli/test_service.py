@@ -1,0 +1,254 @@
+"""`cupola service logs load unload reload ps verify bench` as typed."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.cli import ps
+from server.cli.bench import numbers
+from server.cli.tables import aligned, markdown
+from server.errors import InvalidValue
+from server.settings import child_environment
+from server.tune.bench import Result, Trial
+from server.tune.load_test import Order, Stream, percentiles, report
+
+from ..serving import add_fake_model, pull, running_server
+from ..waiting import wait_for
+from .test_run import CUPOLA, cupola
+
+NOT_RUNNING = 3
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home whose service has ended when the test has."""
+    add_fake_model(tmp_path, "mine")
+    pull(tmp_path, "mine")
+    yield tmp_path
+    cupola(tmp_path, "service", "stop")
+
+
+class Admin(BaseHTTPRequestHandler):
+    """Stands in for the routes of the pool, as the contract of the API has them."""
+
+    asked: list[tuple[str, Any]]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"null")
+        self.asked.append((self.path, body))
+        answers: dict[str, tuple[int, Any]] = {
+            "/admin/load": (200, {"id": "mine@weightless", "state": "loaded"}),
+            "/admin/unload": (409, {"error": {"message": "mine is in use.", "code": "model_in_use", "param": None}}),
+            "/admin/reload": (200, {"added": ["new"], "changed": [], "removed": ["old"]}),
+        }
+        status, answer = answers[self.path]
+        if body and body.get("force"):
+            status, answer = 200, {"unloaded": False}
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def admin() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """The port of a server that takes what administrators ask, and what it was asked."""
+    asked: list[tuple[str, Any]] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Stand", (Admin,), {"asked": asked}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield str(server.server_address[1]), asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_service_from_start_to_stop(home: Path) -> None:
+    assert cupola(home, "service", "status").returncode == NOT_RUNNING
+    assert "never started" in cupola(home, "logs").stderr
+    started = json.loads(cupola(home, "service", "start", "mine", "--port", "0", "--json").stdout)
+    assert (started["running"], started["answers"], started["started"]) == (True, True, True)
+    assert "already" in cupola(home, "service", "start").stdout
+    status = cupola(home, "service", "status", "--json")
+    assert (status.returncode, json.loads(status.stdout)["pid"]) == (0, started["pid"])
+    # The other commands find it without being told its port.
+    assert "mine@weightless" in cupola(home, "ps").stdout
+    assert "Cupola serves on" in cupola(home, "logs").stdout
+    assert json.loads(cupola(home, "logs", "-n", "1", "--json").stdout)["line"]
+    again = json.loads(cupola(home, "service", "restart", "--json", CUPOLA_PORT="0").stdout)
+    assert again["pid"] != started["pid"]
+    assert json.loads(cupola(home, "service", "stop", "--json").stdout) == {"stopped": True}
+    assert "does not run" in cupola(home, "service", "stop").stdout
+
+
+def test_a_service_that_cannot_start_says_why(home: Path) -> None:
+    done = cupola(home, "service", "start", "--host", "0.0.0.0")
+    assert done.returncode == 78
+    assert "Refusing to listen" in done.stderr
+
+
+def test_a_server_that_was_started_otherwise_is_told_of_and_left_alone(home: Path) -> None:
+    with running_server(home) as server:
+        port = server.url.rpartition(":")[2]
+        status = cupola(home, "service", "status", CUPOLA_PORT=port)
+        assert status.returncode == NOT_RUNNING
+        assert "started otherwise" in status.stdout
+        cupola(home, "service", "stop", CUPOLA_PORT=port)
+        assert server.process.poll() is None
+
+
+def test_the_log_is_followed_into_a_new_file(home: Path) -> None:
+    log = home / "run" / "cupola.log"
+    log.parent.mkdir()
+    log.write_text("first\n")
+    environment = child_environment() | {"CUPOLA_HOME": str(home)}
+    command = [*CUPOLA, "logs", "--follow"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "first\n"
+        with log.open("a") as file:
+            file.write("second\nhalf a ")
+        assert process.stdout.readline() == "second\n"
+        with log.open("a") as file:
+            file.write("line\n")
+        assert process.stdout.readline() == "half a line\n"
+        log.write_text("new\n")
+        assert process.stdout.readline() == "new\n"
+        process.terminate()
+
+
+def test_load_unload_and_reload_ask_the_server(home: Path, admin: tuple[str, list[tuple[str, Any]]]) -> None:
+    port, asked = admin
+    assert "mine@weightless is loaded" in cupola(home, "load", "mine", "--keep-alive", "10m", CUPOLA_PORT=port).stdout
+    assert cupola(home, "load", "mine", "--keep-alive", "-1", "--json", CUPOLA_PORT=port).returncode == 0
+    in_use = cupola(home, "unload", "mine", CUPOLA_PORT=port)
+    assert (in_use.returncode, in_use.stderr) == (1, "Error: mine is in use.\n")
+    assert "was not loaded" in cupola(home, "unload", "mine", "--force", CUPOLA_PORT=port).stdout
+    assert "added new; removed old" in cupola(home, "reload", CUPOLA_PORT=port).stdout
+    assert asked == [
+        ("/admin/load", {"model": "mine", "keep_alive": "10m"}),
+        ("/admin/load", {"model": "mine", "keep_alive": -1.0}),
+        ("/admin/unload", {"model": "mine", "force": False}),
+        ("/admin/unload", {"model": "mine", "force": True}),
+        ("/admin/reload", None),
+    ]
+
+
+@pytest.mark.parametrize("arguments", [("ps",), ("load", "mine"), ("unload", "mine"), ("reload",)])
+def test_without_a_server_it_is_said_what_to_do(home: Path, arguments: tuple[str, ...]) -> None:
+    done = cupola(home, *arguments, CUPOLA_PORT="9")
+    assert done.returncode == 1
+    assert "No Cupola server answers on http://127.0.0.1:9" in done.stderr
+
+
+def test_ps_says_when_a_model_goes() -> None:
+    resident = {"id": "mine", "state": "asleep", "memory": 2_000_000, "users": 0, "queue": 3, "unload_at": 190.0}
+    assert ps.row(resident, 100.0).split() == ["mine", "asleep", "2.0", "MB", "0", "3", "in", "90", "s"]
+    assert ps.row(resident | {"unload_at": 100.0 + 3700}, 100.0).endswith("in 01:01:40")
+    assert ps.row(resident | {"unload_at": None}, 100.0).endswith("never")
+    assert ps.row(resident | {"users": 1}, 100.0).endswith("in use")
+    assert " 50% " in ps.row(resident | {"state": "loading", "progress": 0.5}, 100.0)
+
+
+def test_verify_finds_damage_and_loss(home: Path) -> None:
+    assert json.loads(cupola(home, "verify", "mine", "--json").stdout)["whole"] is True
+    assert "is not here" in cupola(home, "verify", "smollm2").stderr
+    (blob,) = (home / "blobs").iterdir()
+    blob.chmod(0o600)
+    content = blob.read_bytes()
+    for spoilt, word in ((b"!" + content[1:], "damaged"), (content[1:], "damaged"), (None, "gone")):
+        blob.write_bytes(spoilt) if spoilt is not None else blob.unlink()
+        done = cupola(home, "verify")
+        assert done.returncode == 1
+        assert f"is {word}" in done.stdout
+        assert "cupola pull mine@weightless" in done.stdout
+    assert cupola(home, "verify", "--json").returncode == 1
+
+
+def test_bench_measures_prompts_and_tokens(home: Path) -> None:
+    done = cupola(home, "bench", "mine", "--prompt", "16,32", "--generate", "8", "--repeat", "2", "--json")
+    results = json.loads(done.stdout)["results"]
+    assert [result["test"] for result in results] == ["pp16", "pp32", "tg8"]
+    assert all(len(result["samples"]) == 2 and result["tokens_per_second"] > 0 for result in results)
+    table = cupola(home, "bench", "mine", "--prompt", "16", "--generate", "8", "--threads", "1,2", "--markdown").stdout
+    assert len(table.splitlines()) == 2 + 4
+    assert "tg8" in table
+    assert "±" in table
+    for wrong in (("--prompt", "many"), ("--prompt", "0"), ("--prompt", "100000")):
+        assert cupola(home, "bench", "mine", *wrong).returncode == 1
+
+
+def test_bench_loads_a_server_of_its_own(home: Path) -> None:
+    options = ("--load", "--concurrency", "1,3", "--requests", "6", "--generate", "8", "--json")
+    done = cupola(home, "bench", "mine", *options, CUPOLA_PORT="9")
+    one, three = json.loads(done.stdout)["results"]
+    assert (one["concurrency"], three["concurrency"]) == (1, 3)
+    assert one["requests"] == 6
+    assert one["tokens"] == 6 * 8
+    assert one["errors"] == {}
+    assert 0 < one["first_token"]["p50"] <= one["first_token"]["p99"] <= one["end_to_end"]["p99"]
+
+
+def test_bench_counts_what_a_server_refuses(home: Path) -> None:
+    with running_server(home) as server:
+        options = ("--load", "--url", server.url, "--requests", "2", "--concurrency", "1", "--json")
+        done = cupola(home, "bench", "nobody", *options)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["results"][0]["errors"] == {"status 404": 2}
+
+
+def test_numbers_of_a_load_are_those_of_its_streams() -> None:
+    order = Order("http://here", "mine", 2, 3, 1, 1)
+    streams = [
+        Stream([0.1, 0.2, 0.4], 0.5, 10, 3),
+        Stream([0.3, 0.4], 0.6, 10, 2),
+        Stream(seconds=9.0, error="status 503"),
+    ]
+    found = report(order, streams, 2.0)
+    assert found.errors == {"status 503": 1}
+    assert (found.tokens, found.tokens_per_second, found.requests_per_second) == (5, 2.5, 1.0)
+    assert found.first_token == {"p50": 0.1, "p90": 0.3, "p99": 0.3}
+    assert found.inter_token["p50"] == pytest.approx(0.1)
+    assert found.end_to_end["p99"] == 0.6
+    assert percentiles([]) == {}
+    assert percentiles(list(range(1, 101))) == {"p50": 50, "p90": 90, "p99": 99}
+
+
+def test_tables_and_numbers() -> None:
+    result = Result(Trial("generate", 4), (1.0, 3.0))
+    assert (result.mean, result.deviation) == (2.0, pytest.approx(2**0.5))
+    assert Result(Trial("prompt", 4), (1.0,)).deviation == 0.0
+    assert list(aligned(("A", "NUMBER"), [("x", "1"), ("long", "22")])) == [
+        "A     NUMBER",
+        "x          1",
+        "long      22",
+    ]
+    assert list(markdown(("A",), [("x",)])) == ["| a |", "| --- |", "| x |"]
+    assert numbers("1, 2") == [1, 2]
+    with pytest.raises(InvalidValue):
+        numbers("1;2")
+
+
+def test_bench_ends_its_server_when_it_is_ended(home: Path) -> None:
+    """Found by the child processes that a killed `cupola bench` leaves: none."""
+    environment = child_environment() | {"CUPOLA_HOME": str(home), "CUPOLA_PORT": "9", "TMPDIR": str(home)}
+    command = [sys.executable, "-P", "-m", "server", "bench", "mine", "--load", "--requests", "1000000"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: any(home.glob("cupola-*/service.json")), 30)
+        pid = json.loads(next(home.glob("cupola-*/service.json")).read_text())["pid"]
+        process.terminate()
+        process.wait(30)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
