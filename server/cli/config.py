@@ -31,7 +31,10 @@ def config(
     log_format: Annotated[str | None, typer.Option(help="As for serve.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show every setting, its value, and whether it is a default or comes from a file, a variable or a flag."""
+    """Show every setting, its value, and where it comes from.
+
+    It is a default, or comes from a file, a variable or a flag.
+    """
     effective = read_settings(config=file, host=host, port=port, log_level=log_level, log_format=log_format)
     rows = described(effective)
     if as_json:

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="API keys: who may use a server.", epilog=EPILOG, no_args_is_help=True)
     group.command(epilog="Examples: cupola key create laptop · cupola key create ops --scopes infer,admin")(create)
     group.command("list", epilog="Examples: cupola key list · cupola key list --json")(list_keys)
-    group.command(epilog="Examples: cupola key revoke laptop")(revoke)
+    group.command(epilog="Examples: cupola key revoke laptop · cupola key revoke laptop --json")(revoke)
     app.add_typer(group, name="key", epilog=EPILOG)
 
 
@@ -72,7 +72,7 @@ def list_keys(as_json: Json = False) -> None:
         typer.echo(f"{key.name:<24} {', '.join(key.scopes):<22} {created}".rstrip())
 
 
-def revoke(name: Name) -> None:
+def revoke(name: Name, as_json: Json = False) -> None:
     """Take a key away. A running server refuses it from its next request on."""
     path = load_settings().keys_path
     with changing(path) as keys:
@@ -80,7 +80,7 @@ def revoke(name: Name) -> None:
             raise NotFound(f"There is no key of the name {name[:80]!r}. Known: {', '.join(keys) or 'none'}.")
         del keys[name]
         left = len(keys)
-    typer.echo(f"The key {name!r} is no longer valid.")
+    typer.echo(json.dumps({"revoked": name}) if as_json else f"The key {name!r} is no longer valid.")
     if not left:
         typer.secho(f"No key is left in {path}: delete it to have a server on loopback without keys again.", err=True)
 

@@ -17,10 +17,8 @@ COMMANDS: dict[str, dict[str, dict[str, str]]] = {
         "service": {"service": "Run the server in the background: start, stop, restart, status, logs."},
         "logs": {"logs": "Show what the service logged last."},
         "ps": {"ps": "Show the models that the running server has loaded."},
-        "config": {
-            "config": "Show every setting, its value, and whether it is a default or comes from a file, a variable or a flag."
-        },
-        "key": {"key": "KEYHELP"},
+        "config": {"config": "Show every setting, its value, and where it comes from."},
+        "key": {"key": "API keys: who may use a server."},
         "loading": {
             "load": "Load a model in the running server, so that its first request need not wait.",
             "unload": "Unload a model from the running server; its memory returns to the system.",

@@ -230,11 +230,8 @@ def test_tables_and_numbers() -> None:
     result = Result(Trial("generate", 4), (1.0, 3.0))
     assert (result.mean, result.deviation) == (2.0, pytest.approx(2**0.5))
     assert Result(Trial("prompt", 4), (1.0,)).deviation == 0.0
-    assert list(aligned(("A", "NUMBER"), [("x", "1"), ("long", "22")])) == [
-        "A     NUMBER",
-        "x          1",
-        "long      22",
-    ]
+    rows = [("x", "1"), ("long", "22")]
+    assert list(aligned(("A", "NUMBER"), rows)) == ["A     NUMBER", "x          1", "long      22"]
     assert list(markdown(("A",), [("x",)])) == ["| a |", "| --- |", "| x |"]
     assert numbers("1, 2") == [1, 2]
     with pytest.raises(InvalidValue):
