@@ -33,9 +33,9 @@ INDEX = "bundle.json"
 MOST_INDEX_BYTES = 16 << 20
 MOST_PADDING = 1 << 20  # after the last file; tar fills up to 10 kB
 _WORD = r"[a-z0-9][a-z0-9._-]*"
-_WHEEL = r"[A-Za-z0-9][A-Za-z0-9._+!-]*"
+_WHEEL = r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,95}"  # with .whl as long as a name in a header may be
 _NAME = rf"^(README\.txt|wheels/{_WHEEL}\.whl|signatures/{_WORD}/{_WORD}\.sig|blobs/sha256-[0-9a-f]{{64}})$"
-_LONGEST_NAME = 100  # of the header's field; longer ones need extensions of the format
+_LARGEST = 8**11  # bytes that it can say in the digits of the standard; GNU's way has no such limit
 
 
 class BundledFile(BaseModel):
@@ -43,7 +43,7 @@ class BundledFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, StringConstraints(pattern=_NAME, max_length=_LONGEST_NAME)]
+    name: Annotated[str, StringConstraints(pattern=_NAME)]
     size: Annotated[int, Field(ge=0)]
     sha256: Sha256
 
@@ -142,7 +142,7 @@ def _add(
 ) -> None:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
-    out.write(info.tobuf(tarfile.GNU_FORMAT))  # which has sizes beyond 8 GB
+    out.write(info.tobuf(tarfile.USTAR_FORMAT if size < _LARGEST else tarfile.GNU_FORMAT))
     for block in _copied(source, hear, size, told):
         out.write(block)
     out.write(bytes(-size % tarfile.BLOCKSIZE))

@@ -100,10 +100,11 @@ def test_wheels_are_kept_and_their_command_is_said(home: Path, tmp_path: Path) -
     wheels, target, other = tmp_path / "wheels", tmp_path / "bundle.tar", tmp_path / "other"
     wheels.mkdir()
     (wheels / "cupola-0.1.0-py3-none-any.whl").write_bytes(b"a wheel")
+    (wheels / f"{96 * 'a'}.whl").write_bytes(b"with as long a name as a header has room for")
     done = cupola(home, "bundle", "--wheels", str(wheels), "-o", str(target), MODEL)
     assert done.returncode == 0, done.stderr
     said = json.loads(cupola(other, "bundle", "install", str(target), "--json").stdout)
-    assert (said["wheels"], said["ran"]) == (1, False)
+    assert (said["wheels"], said["ran"]) == (2, False)
     assert said["command"][2:6] == ["pip", "install", "--no-index", "--find-links"]
     assert (Path(said["command"][6]) / "cupola-0.1.0-py3-none-any.whl").read_bytes() == b"a wheel"
     assert said["command"][7].startswith("cupola[")
