@@ -289,22 +289,16 @@ def child_environment() -> dict[str, str]:
 
 
 def full_environment(settings: Settings) -> dict[str, str]:
-    """The environment of another server with these settings: our own, and on top what was set without it.
-
-    Secrets are not among what is added: whoever set them has them in the environment or in a file.
-    """
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return dict(os.environ) | {  # noqa: TID251
-        f"CUPOLA_{name.upper()}": _as_text(value)
-        for name, value in given.items()
-        if value is not None and not isinstance(value, SecretStr)
-    }
+    """The environment of another server with these settings. Secrets are not added: they are in it, or in a file."""
+    given = ((f"CUPOLA_{name.upper()}", getattr(settings, name)) for name in sorted(settings.model_fields_set))
+    added = {name: _as_text(value) for name, value in given if not isinstance(value, SecretStr | None)}
+    return {**os.environ, **added}  # noqa: TID251
 
 
 def _as_text(value: object) -> str:
-    if isinstance(value, Path):
-        return str(value.absolute())
-    return ",".join(map(str, value)) if isinstance(value, list | tuple | set | frozenset) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value.absolute() if isinstance(value, Path) else value)
 
 
 def tool_environment() -> dict[str, str]:
