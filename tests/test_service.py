@@ -96,8 +96,7 @@ def test_half_a_record_is_none(settings: Settings) -> None:
 def test_who_does_not_end_is_killed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "STOP_SECONDS", 0.3)
     code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); input()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as deaf:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as deaf:
         assert deaf.stdout is not None
         deaf.stdout.readline()  # it ignores the signal from now on
         record(settings, deaf.pid, birth(deaf.pid) or "")
@@ -135,7 +134,7 @@ def test_last_lines_are_those_since(tmp_path: Path) -> None:
 
 
 def test_the_server_gets_the_settings_and_no_copy_of_a_secret(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, slots=3, hf_token="hf_secret", offline=True)  # type: ignore[arg-type]
+    settings = Settings(home=tmp_path, slots=3, hf_token="hf_secret", offline=True)
     environment = full_environment(settings)
     assert environment["CUPOLA_HOME"] == str(tmp_path)
     assert (environment["CUPOLA_SLOTS"], environment["CUPOLA_OFFLINE"]) == ("3", "True")

@@ -194,8 +194,7 @@ class _LoadWish:
 def _under_load(settings: Settings, name: str, url: str | None, wish: _LoadWish) -> list[load_test.Report]:
     if min(wish.concurrency) < 1:
         raise InvalidValue("At least one stream has to be asked for at a time.")
-    secret = getattr(settings, "api_key", None)
-    key = secret.get_secret_value() if secret else None
+    key = settings.api_key.get_secret_value() if settings.api_key else None
     reports = []
     with _server(settings, name, url) as address:
         warm_up = load_test.Order(address, name, 1, 1, wish.prompt, 2, key)

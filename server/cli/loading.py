@@ -49,7 +49,7 @@ def reload_models(as_json: AsJson = False) -> None:
     A file with an error changes nothing, and it is said what is wrong.
     """
     settings = addressed(load_settings())
-    answer = call(settings, "POST", "/admin/reload", timeout=settings.load_timeout)
+    answer = call(settings, "POST", "/admin/reload", {}, timeout=settings.load_timeout)
     changes = [f"{what} {', '.join(answer[what])}" for what in ("added", "changed", "removed") if answer.get(what)]
     _tell(answer, f"Read {settings.overlay} again: {'; '.join(changes) or 'nothing changed'}.", as_json=as_json)
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -20,32 +19,33 @@ def register(app: typer.Typer) -> None:
 
 def ps(as_json: AsJson = False) -> None:
     """Show the models that the running server has loaded."""
-    residents: list[dict[str, Any]] = call(addressed(load_settings()), "GET", "/admin/models")["models"]
+    answer = call(addressed(load_settings()), "GET", "/admin/models")
+    residents: list[dict[str, Any]] = answer["models"]
     if as_json:
-        typer.echo(json.dumps({"models": residents}, indent=2))
+        typer.echo(json.dumps(answer, indent=2))
         return
     if not residents:
         typer.echo("No model is loaded; one loads with its first request.")
         return
     typer.echo(f"{'MODEL':<44} {'STATE':<9} {'MEMORY':>9} {'USERS':>5} {'QUEUE':>5}  UNLOADS")
-    now = datetime.now(UTC).timestamp()
     for resident in residents:
-        typer.echo(row(resident, now))
+        typer.echo(row(resident))
+    typer.echo(f"\n{megabytes(answer['taken'])} of {megabytes(answer['budget'])} are taken.")
 
 
-def row(resident: dict[str, Any], now: float) -> str:
-    """One model; `now` is a date in seconds, as `unload_at` is."""
+def row(resident: dict[str, Any]) -> str:
+    """One model, as the server describes it."""
     state = resident["state"] if resident["state"] != "loading" else f"{resident['progress']:.0%}"
     line = f"{resident['id']:<44} {state:<9} {megabytes(resident['memory']):>9} {resident['users']:>5}"
-    return f"{line} {resident.get('queue', 0):>5}  {_unloads(resident, now)}"
+    return f"{line} {resident['queue']:>5}  {_unloads(resident)}"
 
 
-def _unloads(resident: dict[str, Any], now: float) -> str:
-    """When it goes. In use it stays, and a pinned one as well."""
+def _unloads(resident: dict[str, Any]) -> str:
+    """When it goes for being idle."""
     if resident["users"]:
         return "in use"
-    at = resident.get("unload_at")
-    return "never" if at is None else f"in {_span(max(0.0, at - now))}"
+    seconds = resident["unload_in"]
+    return "never" if seconds is None else f"in {_span(seconds)}"
 
 
 def _span(seconds: float) -> str:

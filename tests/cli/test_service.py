@@ -4,11 +4,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,45 +31,6 @@ def home(tmp_path: Path) -> Iterator[Path]:
     pull(tmp_path, "mine")
     yield tmp_path
     cupola(tmp_path, "service", "stop")
-
-
-class Admin(BaseHTTPRequestHandler):
-    """Stands in for the routes of the pool, as the contract of the API has them."""
-
-    asked: list[tuple[str, Any]]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"null")
-        self.asked.append((self.path, body))
-        answers: dict[str, tuple[int, Any]] = {
-            "/admin/load": (200, {"id": "mine@weightless", "state": "loaded"}),
-            "/admin/unload": (409, {"error": {"message": "mine is in use.", "code": "model_in_use", "param": None}}),
-            "/admin/reload": (200, {"added": ["new"], "changed": [], "removed": ["old"]}),
-        }
-        status, answer = answers[self.path]
-        if body and body.get("force"):
-            status, answer = 200, {"unloaded": False}
-        content = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing."""
-
-
-@pytest.fixture
-def admin() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    """The port of a server that takes what administrators ask, and what it was asked."""
-    asked: list[tuple[str, Any]] = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Stand", (Admin,), {"asked": asked}))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield str(server.server_address[1]), asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_the_service_from_start_to_stop(home: Path) -> None:
@@ -129,21 +87,41 @@ def test_the_log_is_followed_into_a_new_file(home: Path) -> None:
         process.terminate()
 
 
-def test_load_unload_and_reload_ask_the_server(home: Path, admin: tuple[str, list[tuple[str, Any]]]) -> None:
-    port, asked = admin
-    assert "mine@weightless is loaded" in cupola(home, "load", "mine", "--keep-alive", "10m", CUPOLA_PORT=port).stdout
-    assert cupola(home, "load", "mine", "--keep-alive", "-1", "--json", CUPOLA_PORT=port).returncode == 0
-    in_use = cupola(home, "unload", "mine", CUPOLA_PORT=port)
-    assert (in_use.returncode, in_use.stderr) == (1, "Error: mine is in use.\n")
-    assert "was not loaded" in cupola(home, "unload", "mine", "--force", CUPOLA_PORT=port).stdout
-    assert "added new; removed old" in cupola(home, "reload", CUPOLA_PORT=port).stdout
-    assert asked == [
-        ("/admin/load", {"model": "mine", "keep_alive": "10m"}),
-        ("/admin/load", {"model": "mine", "keep_alive": -1.0}),
-        ("/admin/unload", {"model": "mine", "force": False}),
-        ("/admin/unload", {"model": "mine", "force": True}),
-        ("/admin/reload", None),
-    ]
+def test_load_unload_and_reload_change_what_the_server_holds(home: Path) -> None:
+    with running_server(home) as server:
+        port = server.url.rpartition(":")[2]
+        loaded = cupola(home, "load", "mine", "--keep-alive", "10m", CUPOLA_PORT=port)
+        assert (loaded.returncode, loaded.stdout) == (0, "mine@weightless is loaded.\n")
+        (shown,) = json.loads(cupola(home, "ps", "--json", CUPOLA_PORT=port).stdout)["models"]
+        assert 500 < shown["unload_in"] <= 600
+        again = json.loads(cupola(home, "load", "mine", "--keep-alive", "-1", "--json", CUPOLA_PORT=port).stdout)
+        assert again["unload_in"] is None
+        assert "never\n" in cupola(home, "ps", CUPOLA_PORT=port).stdout
+        assert cupola(home, "unload", "mine", CUPOLA_PORT=port).stdout == "mine is unloaded.\n"
+        assert "was not loaded" in cupola(home, "unload", "mine", CUPOLA_PORT=port).stdout
+        add_fake_model(home, "new")
+        assert "added new" in cupola(home, "reload", CUPOLA_PORT=port).stdout
+        assert "nothing changed" in cupola(home, "reload", CUPOLA_PORT=port).stdout
+        unknown = cupola(home, "load", "nobody", CUPOLA_PORT=port)
+        assert (unknown.returncode, "Model 'nobody' does not exist" in unknown.stderr) == (1, True)
+        (home / "models.yaml").write_text("models: 7")
+        broken = cupola(home, "reload", CUPOLA_PORT=port)
+        assert (broken.returncode, "Input should be a list" in broken.stderr) == (1, True)
+
+
+def test_a_model_in_use_is_unloaded_by_force_only(home: Path) -> None:
+    add_fake_model(home, "slow", step_seconds=0.02)
+    pull(home, "slow")
+    with running_server(home) as server, server.client() as client:
+        port = server.url.rpartition(":")[2]
+        body = {"model": "slow", "prompt": "x", "max_tokens": 1500, "ignore_eos": True, "stream": True}
+        with client.stream("POST", "/v1/completions", json=body) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            assert "in use\n" in cupola(home, "ps", CUPOLA_PORT=port).stdout
+            refused = cupola(home, "unload", "slow", CUPOLA_PORT=port)
+            assert (refused.returncode, "force" in refused.stderr) == (1, True)
+            assert cupola(home, "unload", "slow", "--force", CUPOLA_PORT=port).returncode == 0
 
 
 @pytest.mark.parametrize("arguments", [("ps",), ("load", "mine"), ("unload", "mine"), ("reload",)])
@@ -154,12 +132,12 @@ def test_without_a_server_it_is_said_what_to_do(home: Path, arguments: tuple[str
 
 
 def test_ps_says_when_a_model_goes() -> None:
-    resident = {"id": "mine", "state": "asleep", "memory": 2_000_000, "users": 0, "queue": 3, "unload_at": 190.0}
-    assert ps.row(resident, 100.0).split() == ["mine", "asleep", "2.0", "MB", "0", "3", "in", "90", "s"]
-    assert ps.row(resident | {"unload_at": 100.0 + 3700}, 100.0).endswith("in 01:01:40")
-    assert ps.row(resident | {"unload_at": None}, 100.0).endswith("never")
-    assert ps.row(resident | {"users": 1}, 100.0).endswith("in use")
-    assert " 50% " in ps.row(resident | {"state": "loading", "progress": 0.5}, 100.0)
+    resident = {"id": "mine", "state": "asleep", "memory": 2_000_000, "users": 0, "queue": 3, "unload_in": 90.0}
+    assert ps.row(resident).split() == ["mine", "asleep", "2.0", "MB", "0", "3", "in", "90", "s"]
+    assert ps.row(resident | {"unload_in": 3700.0}).endswith("in 01:01:40")
+    assert ps.row(resident | {"unload_in": None}).endswith("never")
+    assert ps.row(resident | {"users": 1}).endswith("in use")
+    assert " 50% " in ps.row(resident | {"state": "loading", "progress": 0.5})
 
 
 def test_verify_finds_damage_and_loss(home: Path) -> None:
@@ -228,7 +206,8 @@ def test_numbers_of_a_load_are_those_of_its_streams() -> None:
 
 def test_tables_and_numbers() -> None:
     result = Result(Trial("generate", 4), (1.0, 3.0))
-    assert (result.mean, result.deviation) == (2.0, pytest.approx(2**0.5))
+    assert result.mean == 2.0
+    assert result.deviation == pytest.approx(2**0.5)
     assert Result(Trial("prompt", 4), (1.0,)).deviation == 0.0
     rows = [("x", "1"), ("long", "22")]
     assert list(aligned(("A", "NUMBER"), rows)) == ["A     NUMBER", "x          1", "long      22"]
