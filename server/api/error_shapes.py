@@ -34,8 +34,15 @@ def ollama(_: int, detail: ErrorDetail) -> dict[str, Any]:
     return {"error": detail.message}
 
 
+def foundry_download(_: int, detail: ErrorDetail) -> dict[str, Any]:
+    """OpenAI's, in what ends a download of Foundry Local: its Python client reads no status, only that."""
+    return {"success": False, "errorMessage": detail.message, "error": detail.model_dump()}
+
+
 def shape_of(path: str) -> Shape:
     """The shape that clients of this path expect, also where there is no such path."""
     if path == "/v1/messages" or path.startswith("/v1/messages/"):
         return anthropic
+    if path in {"/openai/download", "/openai/upgrade"}:
+        return foundry_download
     return ollama if path.startswith("/api/") else openai

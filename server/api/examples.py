@@ -16,6 +16,7 @@ _WEATHER = {
 _CHAT: dict[str, Any] = {"model": "smollm2", "messages": _TURNS}
 _RESPONSE: dict[str, Any] = {"model": "smollm2", "input": _QUESTION}
 _TEXTS = ["A furnace melts iron.", "Ovens bake bread."]
+_DOWNLOAD = {"model": {"Name": "smollm2-135m-instruct-generic-cpu:1"}}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {
@@ -29,6 +30,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "tools": _CHAT | {"max_tokens": 64, "tools": [_WEATHER], "tool_choice": "required"},
     },
     "/v1/chat/completions/input_tokens": {"question": _CHAT},
+    "/v1/chat/completions/tokenizer/encode/count": {"question": _CHAT},
     "/v1/completions": {
         "text": {"model": "smollm2", "prompt": "Once upon a time", "max_tokens": 32},
         "stream": {"model": "smollm2", "prompt": "Once upon a time", "max_tokens": 32, "stream": True},
@@ -65,4 +67,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "/api/pull": {"model": {"model": "smollm2", "stream": False}},
     "/admin/load": {"model": {"model": "smollm2"}, "kept": {"model": "smollm2", "keep_alive": 600}},
     "/admin/unload": {"model": {"model": "smollm2"}},
+    "/openai/download": {"model": _DOWNLOAD},
+    "/openai/upgrade": {"model": _DOWNLOAD},
 }

@@ -11,12 +11,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from .documents import SCHEMAS
-from .error_shapes import Shape, anthropic, ollama, openai, shape_of
+from .error_shapes import Shape, anthropic, foundry_download, ollama, openai, shape_of
 from .examples import EXAMPLES
 from .schemas.chat_answer import ChatChunk
 from .schemas.errors import AnthropicErrorBody, ErrorBody, OllamaErrorBody
 
-_BODIES: dict[Shape, type[BaseModel]] = {openai: ErrorBody, anthropic: AnthropicErrorBody, ollama: OllamaErrorBody}
+_BODIES: dict[Shape, type[BaseModel]] = {
+    openai: ErrorBody,
+    anthropic: AnthropicErrorBody,
+    ollama: OllamaErrorBody,
+    foundry_download: ErrorBody,  # with two fields more
+}
 _FRAMEWORKS = ("HTTPValidationError", "ValidationError")
 
 ALWAYS = {
@@ -35,6 +40,10 @@ COMPUTED = {
     503: "The model is loading, there is no room for it, or its engine ended; see Retry-After.",
 }
 PULLED = {502: "The source of the files cannot be reached, or does not have them."}
+PULLING = frozenset({"/api/pull", "/openai/download", "/openai/upgrade"})
+LOADING = frozenset({"/openai/load/{name}", "/models/load/{name}"})
+UNLOADING = frozenset({"/openai/unload/{name}", "/models/unload/{name}"})
+IN_USE = {409: "The model is in use."}
 _RETRY = {"Retry-After": {"description": "Seconds until another try makes sense.", "schema": {"type": "integer"}}}
 
 
@@ -76,7 +85,9 @@ def statuses_of(path: str, method: str, operation: dict[str, Any]) -> dict[int, 
         found |= ASKED | NAMED | COMPUTED
     if operation.get("parameters"):
         found |= ASKED | NAMED  # what is in the path has a name, and a header comes with a body
-    return found | PULLED if path == "/api/pull" else found
+    found |= COMPUTED if path in LOADING else {}
+    found |= IN_USE if path in UNLOADING else {}
+    return found | PULLED if path in PULLING else found
 
 
 def _error(status: int, description: str, shape: Shape) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Chooser:
         tuning = read_tuning(self._store.home, self.facts.fingerprint, spec.name)
         asked = ModelName.parse(name).engine in {variant.name for variant in variants}
         candidates = [*self._candidates(spec, name, variants)]
-        return spec, rank(candidates, self.facts, tuning, spec.parameters, asked=asked)
+        return spec, self._in_place(name, rank(candidates, self.facts, tuning, spec.parameters, asked=asked))
 
     def means(self, name: str, spec: ModelSpec, variant: Variant) -> bool:
         """Whether `name` admits this variant of a model. False for a name that is none."""
@@ -74,6 +74,16 @@ class Chooser:
         except InvalidValue:
             return candidate  # the engine will say what is wrong with it
         return Candidate(variant, manifest, needs)
+
+    def _in_place(self, name: str, choices: list[Choice]) -> list[Choice]:
+        """Of the choices those on the kind of device that `name` asks for. Raises ModelNotFound where there are none."""
+        place = self._registry.place(ModelName.parse(name).name)
+        if place is None:
+            return choices
+        found = [choice for choice in choices if choice.device in place.devices]
+        if not found:
+            raise ModelNotFound(f"'{name}' does not run on a {place.suffix} here; leave '-{place.suffix}' out.", param="model")
+        return found
 
     def _candidates(self, spec: ModelSpec, name: str, variants: tuple[Variant, ...]) -> Iterator[Candidate]:
         """Each variant with what was pulled of it, once for every engine that may run it."""

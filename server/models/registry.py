@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from ..errors import ConfigError, ModelNotFound
 from .adapters import AdapterSpec, AddedAdapter, named
 from .names import ModelName
+from .places import Place, placed
 from .spec import BACKENDS, FileSource, ModelsFile, ModelSpec, Variant
 from .standard import with_standard_variants
 
@@ -147,9 +148,21 @@ class Registry:
         """The aliases that lead to this model, with the overlay's word applied."""
         return tuple(alias for alias, name in self._aliases.items() if name == model.name)
 
+    def place(self, name: str) -> Place | None:
+        """The kind of device that a plain name asks for, as Foundry Local's clients do; None if it asks for none."""
+        apart = None if self._find(name) else placed(name)
+        return apart[1] if apart is not None and self._find(apart[0]) else None
+
+    def _find(self, name: str) -> ModelSpec | None:
+        return self._models.get(self._aliases.get(name, name))
+
     def model(self, name: str) -> ModelSpec:
-        """The model of a plain name or alias. Raises ModelNotFound, which lists the known names."""
-        found = self._models.get(self._aliases.get(name, name))
+        """The model of a plain name or alias, with or without a place behind it.
+
+        Raises ModelNotFound, which lists the known names.
+        """
+        apart = placed(name)
+        found = self._find(name) or (self._find(apart[0]) if apart is not None else None)
         if found is None:
             near = get_close_matches(name, [*self._aliases, *self._models], n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,1 @@
+"""What Foundry Local's clients ask for and are told. No code of Microsoft's is here."""
