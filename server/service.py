@@ -82,6 +82,15 @@ def addressed(settings: Settings) -> Settings:
     return settings.model_copy(update={"host": EVERYWHERE.get(record.host, record.host), "port": record.port})
 
 
+def settled(settings: Settings) -> Running | None:
+    """The same, once nobody is starting or stopping it."""
+    found = status(settings)
+    if found is not None or not record_path(settings).with_name("service.lock").exists():
+        return found
+    with _alone(settings):
+        return status(settings)
+
+
 def start(settings: Settings, preload: tuple[str, ...] = ()) -> Running:
     """Start the server unless it runs, and return once it answers. `preload` is for a server that is started.
 

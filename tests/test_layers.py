@@ -20,7 +20,7 @@ LAYERS = (
     {"metrics", "tracing", "telemetry"},
     {"pool"},
     {"api"},
-    {"app", "cli", "__main__"},
+    {"app", "cli", "shim", "__main__"},
 )
 # Each native library has its one file, and in the converters one more.
 DOORS = {

@@ -1,6 +1,7 @@
 """The `cupola` command: one file a group of commands, imported when one of them is called."""
 
 import sys
+from pathlib import Path
 
 import typer
 
@@ -31,6 +32,11 @@ def root(
 
 def main() -> None:
     """Entry point. An error that Cupola raised on purpose is one line on stderr and an exit status."""
+    if Path(sys.argv[0]).stem == "foundry":  # cupola foundry-shim made a copy of the program
+        from ..shim.__main__ import main as foundry
+
+        foundry()
+        return
     try:
         app(prog_name="cupola")  # also where it was called as python -m server
     except CupolaError as error:

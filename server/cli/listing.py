@@ -24,6 +24,7 @@ COMMANDS: dict[str, dict[str, dict[str, str]]] = {
             "unload": "Unload a model from the running server; its memory returns to the system.",
             "reload": "Let the running server read models.yaml again, without dropping a stream.",
         },
+        "foundry_shim": {"foundry-shim": "Put a command named foundry on PATH, for Foundry Local's clients."},
     },
     "Models": {
         "run": {"run": "Ask a model, or talk to it."},

@@ -76,13 +76,15 @@ class Chooser:
         return Candidate(variant, manifest, needs)
 
     def _in_place(self, name: str, choices: list[Choice]) -> list[Choice]:
-        """Of the choices those on the kind of device that `name` asks for. Raises ModelNotFound where there are none."""
+        """The choices on the kind of device that `name` asks for. Raises ModelNotFound where there are none."""
         place = self._registry.place(ModelName.parse(name).name)
         if place is None:
             return choices
         found = [choice for choice in choices if choice.device in place.devices]
         if not found:
-            raise ModelNotFound(f"'{name}' does not run on a {place.suffix} here; leave '-{place.suffix}' out.", param="model")
+            raise ModelNotFound(
+                f"'{name}' does not run on a {place.suffix} here; leave '-{place.suffix}' out.", param="model"
+            )
         return found
 
     def _candidates(self, spec: ModelSpec, name: str, variants: tuple[Variant, ...]) -> Iterator[Candidate]:

@@ -100,6 +100,6 @@ def _publisher(variant: Variant, spec: ModelSpec) -> str:
 
 
 def estimated(parameters: int, quantization: str) -> int:
-    """Bytes of a model whose files nobody has counted: the bits that its quantization names, and half a bit of scales."""
+    """Bytes of files that nobody has counted: the bits that the quantization names, and half a bit for scales."""
     bits = re.search(r"\d+", quantization)
     return round(parameters * (int(bits[0]) + 0.5) / 8) if bits else parameters * 2

@@ -124,7 +124,7 @@ async def set_gpu(device: int, services: Collaborators) -> str:
 async def register() -> None:
     """Refused: there are no other providers."""
     raise UnsupportedField(
-        "No other provider can be registered: this server answers with its own engines only. Add a model with: cupola add"
+        "No other provider can be registered: this server answers with its own engines. Add a model with: cupola add"
     )
 
 
@@ -132,7 +132,9 @@ async def register() -> None:
 async def count_tokens(body: ChatRequest, http: Request, services: Collaborators, wait: Wait) -> TokenCount:
     """How many tokens a chat request has before its answer."""
     body.refuse_unsupported()
-    return TokenCount(token_count=await while_connected(http.receive, count_prompt(services, body.conversation(), wait)))
+    return TokenCount(
+        token_count=await while_connected(http.receive, count_prompt(services, body.conversation(), wait))
+    )
 
 
 def _gpu(services: Services) -> int:
