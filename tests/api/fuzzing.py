@@ -130,6 +130,10 @@ class Fuzz:
         if not isinstance(case.body, dict):
             return
         body: dict[str, Any] = case.body
+        if case.operation.path in {"/openai/download", "/openai/upgrade"}:
+            if isinstance(body.get("model"), dict) and isinstance(body["model"].get("Name"), str):
+                body["model"]["Name"] = self.random.choice([WRITER, "no-such-model"])
+            return
         if case.operation.path == "/api/pull":
             # Any other name might be one of models.yaml, which would be gigabytes from the network.
             for field_name in ("model", "name"):
@@ -150,6 +154,8 @@ class Fuzz:
             case.path_parameters["response_id"] = self.random.choice(self.responses)
         if "name" in case.path_parameters:
             case.path_parameters["name"] = self.random.choice([WRITER, ENCODER])
+        if "device" in case.path_parameters:
+            case.path_parameters["device"] = -1  # the one of a device without a GPU
         if case.method == "POST" and not case.operation.body:
             case.headers["Content-Type"] = "application/json"  # without it a web page could send the request
 
