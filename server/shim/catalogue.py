@@ -69,7 +69,8 @@ def _fits(row: Row, name: str, text: str) -> bool:
 
 def tasks(row: Row) -> str:
     """As the list shows them."""
-    return TASKS.get(row["task"], row["task"]) + (", tools" if row["supportsToolCalling"] else "")
+    task: str = row["task"]
+    return TASKS.get(task, task) + (", tools" if row["supportsToolCalling"] else "")
 
 
 def size(megabytes: int) -> str:

@@ -26,7 +26,8 @@ class Chat:
         """Print the answer as it comes."""
         asked = [*self.messages, {"role": "user", "content": question}]
         body: dict[str, Any] = {"model": self._model, "messages": asked, "stream": True}
-        began, first, usage, said = time.monotonic(), 0.0, {}, ""
+        usage: dict[str, int] = {}
+        began, first, said = time.monotonic(), 0.0, ""
         typer.echo("🤖 ", nl=False)
         with closing(
             self._server.lines("/v1/chat/completions", body | {"stream_options": {"include_usage": True}})

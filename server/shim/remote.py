@@ -1,7 +1,7 @@
 """The server that the `foundry` command speaks with: found, started if need be, asked over HTTP."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import quote
@@ -60,7 +60,7 @@ class Remote:
         with self._request("POST", path, body) as answer:
             return json.loads(answer.read())
 
-    def lines(self, path: str, body: Body) -> Iterator[str]:
+    def lines(self, path: str, body: Body) -> Generator[str]:
         """The lines of an answer, as they come."""
         with self._request("POST", path, body) as answer:
             for line in answer:

@@ -11,10 +11,11 @@ from typing import Any
 
 from foundry_local import FoundryLocalManager
 from openai import OpenAI
+from openai.types.chat import ChatCompletionUserMessageParam
 
 ALIAS, OTHER = sys.argv[1], sys.argv[2]
 NEWER = version("foundry-local-sdk") != "0.3.1"
-QUESTION = {"role": "user", "content": "What is the capital of France?"}
+QUESTION: ChatCompletionUserMessageParam = {"role": "user", "content": "What is the capital of France?"}
 
 
 def refused(call: Any, *arguments: Any) -> str:
@@ -32,7 +33,7 @@ def ids(models: list[Any]) -> list[str]:
 
 def chat(manager: FoundryLocalManager, model: str) -> str:
     client = OpenAI(base_url=manager.endpoint, api_key=manager.api_key)
-    stream = client.chat.completions.create(model=model, messages=[QUESTION], stream=True, temperature=0)  # type: ignore[call-overload]
+    stream = client.chat.completions.create(model=model, messages=[QUESTION], stream=True, temperature=0)
     return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
