@@ -1,5 +1,6 @@
 """`foundry service`: start, stop and ask after the server. SDKs look for the address in what is printed."""
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -67,6 +68,27 @@ def ps() -> None:
 
 
 app.command("list", hidden=True)(ps)
+
+
+@app.command("set", hidden=True)
+def settings_of(
+    port: Annotated[int | None, typer.Option(help="Not taken: set CUPOLA_PORT.")] = None,
+    cachedir: Annotated[str | None, typer.Option(help="Not taken: set CUPOLA_HOME.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the settings.")] = False,
+) -> None:
+    """Show the settings; to change one is for the environment."""
+    for name, value in (("CUPOLA_PORT", port), ("CUPOLA_HOME", cachedir)):
+        if value is not None:
+            raise InvalidValue(f"That is a setting: set {name}={value} for every command, then start the service.")
+    typer.echo("No settings changed")
+    if show:
+        typer.echo(json.dumps(_settings(load_settings())))
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """As the service of Foundry Local has them."""
+    about = {"host": settings.host, "port": settings.port, "cacheDirectoryPath": str(settings.home), "schema": "http"}
+    return {"serviceSettings": about}
 
 
 @app.command()

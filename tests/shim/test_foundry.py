@@ -97,6 +97,10 @@ def test_where_the_models_are(foundry: Foundry) -> None:
     home = foundry.environment["CUPOLA_HOME"]
     assert foundry("cache", "location") == f"💾 Cache directory path: {home}\n"
     assert "CUPOLA_HOME=/elsewhere" in foundry("cache", "cd", "/elsewhere", status=1)
+    assert "CUPOLA_PORT=5273" in foundry("service", "set", "--port", "5273", status=1)
+    shown = foundry("service", "set", "--show").splitlines()
+    assert shown[0] == "No settings changed"
+    assert json.loads(shown[1])["serviceSettings"]["cacheDirectoryPath"] == home
 
 
 def test_what_is_wrong_is_said_in_a_line(foundry: Foundry) -> None:

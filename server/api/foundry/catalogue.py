@@ -4,16 +4,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...models.choice import Chooser
 from ...models.manifest import Manifest
 from ...models.places import PLACES, Place, place_id, place_of
+from ...models.registry import Registry
 from ...models.select import Choice
 from ...models.spec import HuggingFaceSource, ModelSpec, Variant
 from ...pool.resident import Resident
-from ..services import Services
 from .schemas import Row, Runtime
 
 PROVIDER = "Cupola"
 MEGABYTE = 1_000_000
+LOADED = frozenset({"loaded", "asleep"})  # states of the pool's models
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +39,22 @@ class Entry:
         return known if known is not None else estimated(self.spec.parameters or 0, self.variant.quantization)
 
 
-def entries(services: Services) -> list[Entry]:
+def entries(registry: Registry, chooser: Chooser) -> list[Entry]:
     """Everything that can run here, in the order that clients rely on: the first row of an alias is the best one."""
-    found = [entry for spec in services.registry.models for entry in _of(services, spec)]
+    found = [entry for spec in registry.models for entry in _of(spec, chooser.ranking(spec.name)[1])]
     return sorted(found, key=lambda entry: PLACES.index(entry.place))
 
 
-def cached(services: Services) -> list[str]:
-    """Ids of what is here."""
-    return [entry.id for entry in entries(services) if entry.manifest is not None]
-
-
-def loaded(services: Services) -> list[str]:
+def loaded(residents: list[Resident]) -> list[str]:
     """Ids of what is loaded, each once, also where two variants are."""
-    return list(dict.fromkeys(_resident_id(r) for r in services.pool.residents if r.state in {"loaded", "asleep"}))
+    return list(dict.fromkeys(_resident_id(resident) for resident in residents if resident.state in LOADED))
 
 
 def _resident_id(resident: Resident) -> str:
     return place_id(resident.spec.name, place_of(resident.choice.device or "cpu"))
 
 
-def _of(services: Services, spec: ModelSpec) -> Iterator[Entry]:
-    _, choices = services.chooser.ranking(spec.name)
+def _of(spec: ModelSpec, choices: list[Choice]) -> Iterator[Entry]:
     places: dict[Place, list[Choice]] = {}
     for choice in choices:
         if choice.usable and choice.device is not None:
@@ -68,9 +64,9 @@ def _of(services: Services, spec: ModelSpec) -> Iterator[Entry]:
         yield Entry(spec, place, here.variant, here.candidate.manifest)
 
 
-def row(services: Services, entry: Entry) -> Row:
+def row(entry: Entry, aliases: tuple[str, ...], context: int) -> Row:
+    """One row of the list. `context` are the tokens that a sequence may have here."""
     spec, variant = entry.spec, entry.variant
-    aliases = services.registry.aliases(spec)
     return Row(
         name=entry.id,
         display_name=entry.id.partition(":")[0],
@@ -89,7 +85,7 @@ def row(services: Services, entry: Entry) -> Row:
         prompt_template={},
         model_settings={"parameters": []},
         supports_tool_calling="tools" in spec.tasks,
-        max_output_tokens=None if spec.encodes else services.pool.context_of(spec, variant),
+        max_output_tokens=None if spec.encodes else context,
     )
 
 

@@ -39,19 +39,22 @@ async def read_status(http: Request, services: Collaborators) -> LegacyStatus:
 @router.get("/foundry/list")
 async def list_catalogue(services: Collaborators) -> list[Row]:
     """Every model that can run here, on each kind of device that it can run on."""
-    return [catalogue.row(services, entry) for entry in catalogue.entries(services)]
+    return [
+        catalogue.row(entry, services.registry.aliases(entry.spec), services.pool.context_of(entry.spec, entry.variant))
+        for entry in _entries(services)
+    ]
 
 
 @router.get("/openai/models")
 async def list_cached(services: Collaborators) -> list[str]:
     """Ids of the models whose files are here."""
-    return catalogue.cached(services)
+    return [entry.id for entry in _entries(services) if entry.manifest is not None]
 
 
 @router.get("/openai/loadedmodels")
 async def list_loaded(services: Collaborators) -> list[str]:
     """Ids of the loaded models."""
-    return catalogue.loaded(services)
+    return catalogue.loaded(services.pool.residents)
 
 
 @router.get("/openai/load/{name}", response_class=PlainTextResponse)
@@ -90,7 +93,7 @@ async def download(body: DownloadRequest, services: Collaborators) -> Response:
     """Bring a model of the list here. It stops when all who asked for it have left, and goes on when asked again."""
     name = body.model.name
     spec, choices = services.chooser.ranking(name)
-    expected = next((entry.size for entry in catalogue.entries(services) if entry.spec is spec), 0)
+    expected = next((entry.size for entry in _entries(services) if entry.spec is spec), 0)
     steps = services.pulls.pull(name)
     return EventStream(downloading.stream(steps, choices[0].variant.name, expected), downloading.DIALECT)
 
@@ -135,6 +138,10 @@ async def count_tokens(body: ChatRequest, http: Request, services: Collaborators
     return TokenCount(
         token_count=await while_connected(http.receive, count_prompt(services, body.conversation(), wait))
     )
+
+
+def _entries(services: Services) -> list[catalogue.Entry]:
+    return catalogue.entries(services.registry, services.chooser)
 
 
 def _gpu(services: Services) -> int:

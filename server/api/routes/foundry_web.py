@@ -31,7 +31,7 @@ async def read_status(http: Request, services: Collaborators) -> WebStatus:
 @router.get("/models/loaded")
 async def list_loaded(services: Collaborators) -> list[str]:
     """Ids of the loaded models."""
-    return catalogue.loaded(services)
+    return catalogue.loaded(services.pool.residents)
 
 
 @router.get("/models/load/{name}")
@@ -63,4 +63,4 @@ async def shutdown() -> None:
 def _is_loaded(services: Services, name: str) -> bool:
     spec, choices = services.chooser.ranking(name)
     residents = [services.pool.resident(spec, choice.variant) for choice in choices]
-    return any(resident is not None and resident.state in {"loaded", "asleep"} for resident in residents)
+    return any(resident is not None and resident.state in catalogue.LOADED for resident in residents)
