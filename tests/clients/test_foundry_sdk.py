@@ -1,4 +1,4 @@
-"""Foundry Local's SDK for Python, in the two versions that courses and samples ask for, with Cupola as its service."""
+"""Foundry Local's SDK with Cupola as its service, for Python in the two versions of courses, and for JavaScript."""
 
 import json
 import subprocess
@@ -11,6 +11,8 @@ import pytest
 from filelock import FileLock
 
 from ..foundry import foundry_on_path, python
+from ..serving import add_fake_model
+from .node import NODE, Program
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -43,6 +45,32 @@ def test_every_method_works(version: str, tmp_path: Path) -> None:
     with foundry_on_path(home, tmp_path / "programs") as foundry:
         printed = python(foundry, str(PROGRAM), "smollm2", "lost", modules=modules)
     check(json.loads(printed.splitlines()[-1]), version, home)
+
+
+def test_every_step_works_in_javascript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client takes what it reads at once for one line, which depends on the moment."""
+    home = tmp_path / "home"
+    add_fake_model(home, "tiny")
+    add_fake_model(home, "lost")
+    (home / "lost.json").unlink()
+    place = tmp_path / "program"
+    place.mkdir()
+    program = Program(Path(__file__).parent / "foundry_js", place)
+    with foundry_on_path(home, tmp_path / "programs") as foundry:
+        for name in ("PYTHONPATH", "CUPOLA_HOME", "CUPOLA_PORT"):
+            monkeypatch.setenv(name, foundry.environment[name])
+        monkeypatch.setenv("PATH", f"{NODE.parent}:{foundry.environment['PATH']}")
+        said = program.run("all", alias="tiny", other="lost")
+    tiny = "tiny-generic-cpu:1"
+    assert said["running"] is True
+    assert said["endpoint"].startswith("http://127.0.0.1:")
+    assert said["cache"] == str(home)
+    assert "has not been downloaded yet" in said["early"]
+    assert [said[name] for name in ("found", "downloaded", "again", "loaded")] == [tiny] * 4
+    assert said["percents"] == sorted(said["percents"])
+    assert "lost.json" in said["lost"]
+    assert set(said["cached"]) == {tiny, *BASIC}
+    assert [said["running_models"], said["after"]] == [[tiny], []]
 
 
 def check(said: dict[str, Any], version: str, home: Path) -> None:

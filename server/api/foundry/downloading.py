@@ -4,11 +4,12 @@
     [DONE] All Completed!
     {"success":true,"errorMessage":null}
 
-Python's client takes what begins with `{` for the end, C#'s wants `Total`, `Downloading` and the mark, and JavaScript's
-looks at the beginning of each chunk: so each line is a chunk of its own. A failure has `error` too, which is where
-JavaScript's looks.
+Python's client takes a line that begins with `{` for the end, and C#'s wants `Total`, `Downloading` and the mark.
+JavaScript's looks only at the beginning of what it reads at once, so the end comes a moment after the rest. A failure
+has `error` too, which is where that one looks.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -22,6 +23,7 @@ from ..sse import Dialect
 
 MEDIA_TYPE = "text/plain"
 MARK = "[DONE] All Completed!"
+APART_SECONDS = 0.2  # by then a client has read what was written before
 COUNTED = frozenset({"waiting", "downloading", "copying"})  # what brings bytes; the rest goes over them again
 
 
@@ -48,23 +50,22 @@ def line(percent: float, file: str) -> bytes:
 
 
 async def stream(steps: AsyncGenerator[Progress | str], name: str, expected: int) -> AsyncGenerator[bytes]:
-    """The text as it comes. A failure before the first step is an HTTP status."""
-    gauge, file = Gauge(expected), name
-    async with aclosing(steps):
-        async for step in steps:
-            if isinstance(step, Progress):
-                file = step.file
-                yield line(gauge.percent(step), file)
-    yield line(100, file)
-    yield f"{MARK}\n".encode()
-    yield msgspec.json.encode({"success": True, "errorMessage": None})
+    """The text as it comes. A failure before the first step is raised, and so an HTTP status."""
+    gauge, last = Gauge(expected), b""
+    result: dict[str, object] = {"success": True, "errorMessage": None}
+    try:
+        async with aclosing(steps):
+            async for step in steps:
+                if isinstance(step, Progress):
+                    name = step.file
+                    yield (last := line(gauge.percent(step), name))
+        yield line(100, name) + f"{MARK}\n".encode()
+    except CupolaError as error:
+        if not last:
+            raise
+        result = {"success": False, "errorMessage": error.message, "error": error.message}
+    await asyncio.sleep(APART_SECONDS)
+    yield msgspec.json.encode(result)
 
 
-def failed(error: CupolaError) -> bytes:
-    """A failure in the midst of it."""
-    return msgspec.json.encode({"success": False, "errorMessage": error.message, "error": error.message})
-
-
-DIALECT = Dialect(
-    media_type=MEDIA_TYPE, end=b"", failure=failed, refusal=lambda error: error_response(error, foundry_download)
-)
+DIALECT = Dialect(media_type=MEDIA_TYPE, end=b"", refusal=lambda error: error_response(error, foundry_download))
