@@ -25,7 +25,7 @@ def _by_hand(settings: Settings) -> service.Running | None:
     if settings.port == 0:
         return None
     try:
-        said = Remote(settings.url, timeout=2).get("/status")
+        said = Remote(settings.url, settings, timeout=2).get("/status")
     except CupolaError:
         return None
     if not isinstance(said, dict) or said.get("modelCachePath") != str(settings.home):
@@ -39,14 +39,19 @@ def started(settings: Settings) -> "Remote":
     if found is None:
         found = service.start(settings)
         typer.echo(f"🟢 Service is Started on {found.url}/, PID {found.pid}!")
-    return Remote(found.url)
+    return Remote(found.url, settings)
 
 
 class Remote:
-    """One server. Not httpx: its import takes longer than what clients allow for a look at the status."""
+    """One server. Not httpx: its import takes longer than what clients allow for a look at the status.
 
-    def __init__(self, url: str, timeout: float | None = None) -> None:
+    The key is the one of CUPOLA_API_KEY.
+    """
+
+    def __init__(self, url: str, settings: Settings, timeout: float | None = None) -> None:
         self.url = url
+        secret = getattr(settings, "api_key", None)
+        self._headers = {"Authorization": f"Bearer {secret.get_secret_value()}"} if secret else {}
         self._timeout = timeout
 
     def get(self, path: str) -> Any:
@@ -69,7 +74,9 @@ class Remote:
     def _request(self, method: str, path: str, body: Body | None) -> Any:
         connection = HTTPConnection(self.url.removeprefix("http://"), timeout=self._timeout)
         try:
-            headers = {"Connection": "close"}  # the answer then owns the socket, and closing one closes both
+            headers = self._headers | {
+                "Connection": "close"
+            }  # the answer then owns the socket, and closing one closes both
             if body is not None:
                 headers["Content-Type"] = "application/json"
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)

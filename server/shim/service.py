@@ -98,7 +98,7 @@ def diag(logs: Annotated[bool, typer.Option("--logs", help="Show the end of the 
     status()
     found = remote.running(settings)
     if found is not None:
-        for line in _about(remote.Remote(found.url)):
+        for line in _about(remote.Remote(found.url, settings)):
             typer.echo(line)
     typer.echo(f"Cache directory path: {settings.home}")
     typer.echo(f"Log file: {service.log_path(settings)}")
