@@ -25,6 +25,7 @@ ADMIN = (
     "/openai/unload",
     "/openai/unloadall",
     "/openai/download",
+    "/openai/upgrade",
     "/openai/register",
     "/openai/setgpudevice",
     "/api/pull",

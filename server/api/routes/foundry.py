@@ -26,7 +26,7 @@ TEXT: dict[int | str, dict[str, Any]] = {
         "content": {downloading.MEDIA_TYPE: {"schema": {"type": "string"}}},
     }
 }
-Ttl = Annotated[float | None, Query(ge=-1, le=10**9, allow_inf_nan=False)]
+Ttl = Annotated[int | None, Query(ge=-1, le=10**9)]
 
 
 @router.get("/openai/status")
