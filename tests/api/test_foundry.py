@@ -195,12 +195,12 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-def with_a_hub(hub: Hub, home: Path, **settings: str) -> Any:
+def with_a_hub(hub: Hub, home: Path, *, offline: str) -> Any:
     source = {"type": "huggingface", "repo": REPO, "files": ["tiny.json"]}
     variant = {"name": "weightless", "format": "fake", "source": source}
     model = {"name": "tiny", "licence": "MIT", "context_length": 512, "variants": [variant]}
     (home / "models.yaml").write_text(yaml.safe_dump({"models": [model]}))
-    return running_server(home, hf_endpoint=hub.url, **settings)
+    return running_server(home, hf_endpoint=hub.url, offline=offline)
 
 
 def reads(server: RunningServer, name: str) -> list[bytes]:
