@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 import psutil
 from filelock import FileLock, Timeout
+from pydantic import SecretStr
 
 from .child.platform import birth, describe_exit, detached_options
 from .errors import EXIT_CONFIG, ConfigError, StorageFailed, Unavailable
@@ -161,7 +162,7 @@ def _start(settings: Settings, preload: tuple[str, ...], record: Path, log: Path
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            env=full_environment(settings),
+            env=environment_of(settings),
             cwd=record.parent,
             **detached_options(),
         )
@@ -173,6 +174,18 @@ def _start(settings: Settings, preload: tuple[str, ...], record: Path, log: Path
         raise
     process.returncode = 0  # it outlives us, and that is no mistake that Popen has to warn of
     return replace(running, begun=True)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """What makes another server have these settings. No copy of a secret: it is in our environment, or in a file."""
+    given = ((f"CUPOLA_{name.upper()}", getattr(settings, name)) for name in sorted(settings.model_fields_set))
+    return full_environment({name: _text(value) for name, value in given if not isinstance(value, SecretStr | None)})
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value.absolute() if isinstance(value, Path) else value)
 
 
 def _rotated(log: Path) -> int:

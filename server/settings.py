@@ -288,17 +288,9 @@ def child_environment() -> dict[str, str]:
     return inherited | {"GGML_NO_BACKTRACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def full_environment(settings: Settings) -> dict[str, str]:
-    """The environment of another server with these settings. Secrets are not added: they are in it, or in a file."""
-    given = ((f"CUPOLA_{name.upper()}", getattr(settings, name)) for name in sorted(settings.model_fields_set))
-    added = {name: _as_text(value) for name, value in given if not isinstance(value, SecretStr | None)}
-    return {**os.environ, **added}  # noqa: TID251
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return str(value.absolute() if isinstance(value, Path) else value)
+def full_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment with changes, for another server."""
+    return {**os.environ, **changes}  # noqa: TID251
 
 
 def tool_environment() -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 from server import service
 from server.child.platform import birth
 from server.errors import ConfigError, Unavailable
-from server.settings import Settings, child_environment, full_environment
+from server.settings import Settings, child_environment
 
 from .serving import add_fake_model, pull
 
@@ -135,7 +135,7 @@ def test_last_lines_are_those_since(tmp_path: Path) -> None:
 
 def test_the_server_gets_the_settings_and_no_copy_of_a_secret(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, slots=3, hf_token="hf_secret", offline=True)
-    environment = full_environment(settings)
+    environment = service.environment_of(settings)
     assert environment["CUPOLA_HOME"] == str(tmp_path)
     assert (environment["CUPOLA_SLOTS"], environment["CUPOLA_OFFLINE"]) == ("3", "True")
     assert "CUPOLA_HF_TOKEN" not in environment
