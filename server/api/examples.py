@@ -64,8 +64,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "/api/embed": {"texts": {"model": "minilm", "input": _TEXTS}},
     "/api/embeddings": {"text": {"model": "minilm", "prompt": _TEXTS[0]}},
     "/api/show": {"model": {"model": "smollm2"}},
-    "/admin/load": {"model": {"model": "smollm2", "keep_alive": 600}},
-    "/admin/unload": {"model": {"model": "smollm2"}},
     "/api/pull": {"model": {"model": "smollm2", "stream": False}},
     "/admin/load": {"model": {"model": "smollm2"}, "kept": {"model": "smollm2", "keep_alive": 600}},
     "/admin/unload": {"model": {"model": "smollm2"}},
