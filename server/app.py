@@ -50,9 +50,10 @@ from .metrics.meter import Meter
 from .models.choice import Chooser, require_pulled
 from .models.registry import Registry
 from .models.store import Store
+from .notify import supervised
 from .pool.pool import Pool
 from .pool.preload import Preloads
-from .settings import Settings
+from .settings import Settings, supervision
 from .telemetry import open_telemetry
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,8 @@ def create_app(settings: Settings, preload: tuple[str, ...] = (), *, hears_hangu
             app.state.services = services
             if hears_hangup:
                 _reload_on_hangup(services)
-            yield
+            async with supervised(supervision()):  # the socket listens already, and now there is who accepts
+                yield
 
     app = Documented(
         title="Cupola",

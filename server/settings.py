@@ -296,3 +296,19 @@ def full_environment(changes: Mapping[str, str]) -> dict[str, str]:
 def tool_environment() -> dict[str, str]:
     """The environment of a program that uses the network as the user set it up, like pip. No setting, no token."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("CUPOLA_", "HF_"))}  # noqa: TID251
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """How a service manager wants to hear of us. No address: nobody asked."""
+
+    address: str = ""
+    watchdog_seconds: float = 0.0  # it ends a process that is silent for so long; 0: it does not
+
+
+def supervision() -> Supervision:
+    """What systemd says to a service of Type=notify, sd_notify(3) and sd_watchdog_enabled(3)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")  # noqa: TID251
+    period = os.environ.get("WATCHDOG_USEC", "")  # noqa: TID251
+    ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())  # noqa: TID251
+    return Supervision(address, int(period) / 1e6 if ours and period.isascii() and period.isdigit() else 0.0)

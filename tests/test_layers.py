@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Lowest first. A module may import its own layer and those below.
 LAYERS = (
-    {"types", "errors", "settings", "settings_file", "quantities", "logs", "json_schemas", ""},
+    {"types", "errors", "settings", "settings_file", "quantities", "logs", "json_schemas", "notify", ""},
     {"child"},
     {"models", "hardware", "service"},
     {"runners"},
@@ -20,7 +20,7 @@ LAYERS = (
     {"metrics", "tracing", "telemetry"},
     {"pool"},
     {"api"},
-    {"app", "cli", "shim", "__main__"},
+    {"app", "cli", "shim", "healthcheck", "__main__"},
 )
 # Each native library has its one file, and in the converters one more.
 DOORS = {
