@@ -109,7 +109,7 @@ def running_prometheus(config: Path) -> Iterator[Prometheus]:
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_for(lambda: ready(f"http://{address}") or process.poll() is not None, 30)
+        wait_for(lambda: ready(f"http://{address}") or process.poll() is not None, 30, 0.1)
         assert process.poll() is None, log.read_text()
         yield Prometheus(f"http://{address}")
     finally:

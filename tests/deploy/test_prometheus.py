@@ -26,7 +26,7 @@ BOARD: dict[str, Any] = json.loads((DEPLOY.parent / "grafana" / "cupola.json").r
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 VARIABLES = {"$__rate_interval": "6s", "$model": ".*"}
 SELECTOR = re.compile(r"\b((?:cupola_\w+|up\b)(?:\{[^}]*\})?)")
-PATIENCE = 90.0
+PATIENCE, PAUSE = 60.0, 0.25
 
 
 def queries(panel: dict[str, Any]) -> list[str]:
@@ -48,6 +48,7 @@ class Energy:
         package.mkdir(parents=True)
         (package / "name").write_text("package-0\n")
         (package / "max_energy_range_uj").write_text("262143328850\n")
+        self.root = root
         self._counter = package / "energy_uj"
         self._taken = 0
         self.take()
@@ -73,6 +74,7 @@ class Traffic(threading.Thread):
         with self._server.client() as http:
             while not self.done.is_set():
                 for _ in range(8):
+                    self._energy.take()
                     self.ask(http, "alpha")
                 self.flood(http)
                 self.leave(http)
@@ -81,7 +83,6 @@ class Traffic(threading.Thread):
 
     def ask(self, http: httpx.Client, model: str) -> None:
         body = {"model": model, "messages": [{"role": "user", "content": "What is the capital of France?"}]}
-        self._energy.take()
         self.statuses.add(http.post("/v1/chat/completions", json=body).status_code)
 
     def flood(self, http: httpx.Client) -> None:
@@ -108,7 +109,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, energy: Energy) -> Iterator
     add_fake_model(home, "broken", fail_load="The weights are bent.")
     pull(home, "alpha", "beta", "broken")
     two_variants(home, "limping", first={"fail_load": "Bent."}, second={})
-    settings = {"max_models": "1", "max_queue": "1", "slots": "2", "powercap": str(energy._counter.parent.parent)}
+    settings = {"max_models": "1", "max_queue": "1", "slots": "2", "powercap": str(energy.root)}
     with running_server(home, **settings) as running:
         yield running
 
@@ -119,7 +120,7 @@ def prometheus(server: RunningServer, energy: Energy, tmp_path_factory: pytest.T
     address = server.url.removeprefix("http://")
     config = configured(tmp_path_factory.mktemp("prometheus"), address, interval="500ms")
     with running_prometheus(config) as running:
-        wait_for(lambda: running.values('up{job="cupola"}') == [1.0], 30)
+        wait_for(lambda: running.values('up{job="cupola"}') == [1.0], 30, PAUSE)
         traffic = Traffic(server, energy)
         with server.client() as http:
             traffic.ask(http, "limping")
@@ -144,13 +145,13 @@ def kill_worker(server: RunningServer, model: str) -> None:
 def test_the_rules_load(prometheus: Prometheus) -> None:
     (group,) = prometheus.ask("rules")["groups"]
     assert [rule["name"] for rule in group["rules"]] == NAMES
-    wait_for(lambda: all(r["health"] == "ok" for r in prometheus.ask("rules")["groups"][0]["rules"]), 20)
+    wait_for(lambda: all(r["health"] == "ok" for r in prometheus.ask("rules")["groups"][0]["rules"]), 20, PAUSE)
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
 def test_every_query_of_a_panel_returns_data(prometheus: Prometheus, panel: dict[str, Any]) -> None:
     for query in queries(panel):
-        wait_for(lambda query=query: bool(prometheus.values(query)), PATIENCE)  # type: ignore[misc]
+        wait_for(lambda query=query: bool(prometheus.values(query)), PATIENCE, PAUSE)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_every_query_of_a_panel_returns_data(prometheus: Prometheus, panel: dict
     ],
 )
 def test_what_happened_is_seen(prometheus: Prometheus, query: str) -> None:
-    wait_for(lambda: any(value > 0 for value in prometheus.values(query)), PATIENCE)
+    wait_for(lambda: any(value > 0 for value in prometheus.values(query)), PATIENCE, PAUSE)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=NAMES)
@@ -178,7 +179,7 @@ def test_every_selector_of_a_rule_matches_series(prometheus: Prometheus, rule: d
     assert selectors
     for selector in selectors:
         query = f"last_over_time({selector}[2m])"
-        wait_for(lambda query=query: bool(prometheus.values(query)), PATIENCE)  # type: ignore[misc]
+        wait_for(lambda query=query: bool(prometheus.values(query)), PATIENCE, PAUSE)  # type: ignore[misc]
 
 
 def test_the_board_is_whole() -> None:
