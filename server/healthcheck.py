@@ -25,7 +25,7 @@ def main() -> int:
         connection.request("GET", "/health/live", headers={"Host": "localhost"})
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return failed(f"{settings.url} does not answer: {error or type(error).__name__}")
+        return failed(f"{settings.url} does not answer: {str(error).strip() or type(error).__name__}")
     finally:
         connection.close()
     return 0 if status == http.client.OK else failed(f"{settings.url}/health/live answers {status}")

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 SECRET = re.compile(r"(?i)(key|token|secret|password)\w*=")
 BUILD_TOOLS = re.compile(r"\b(gcc|g\+\+|make|cmake|build-essential|pip|apt-get)\b")
@@ -74,7 +73,9 @@ def problems(text: str) -> Iterator[str]:
 
 
 def _bases(instructions: list[Instruction]) -> Iterator[str]:
-    defaults = dict(i.value.split("=", 1) for i in instructions if i.keyword == "ARG" and i.stage == -1 and "=" in i.value)
+    defaults = dict(
+        i.value.split("=", 1) for i in instructions if i.keyword == "ARG" and i.stage == -1 and "=" in i.value
+    )
     for instruction in (i for i in instructions if i.keyword == "FROM"):
         base = re.sub(r"\$\{(\w+)\}", lambda match: defaults.get(match[1], ""), instruction.value.split()[0])
         if not re.search(r":[\w.-]*\d+\.\d+\.\d+[\w.-]*$|@sha256:[0-9a-f]{64}$", base):

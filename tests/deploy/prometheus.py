@@ -62,7 +62,11 @@ def configured(folder: Path, target: str = "cupola:5272", key: str = "none", int
     key_file.write_text(key)
     shutil.copy(DEPLOY / "alerts.yml", folder)
     text = (DEPLOY / "prometheus.yml").read_text()
-    for ours, theirs in ((KEY_FILE, str(key_file)), ("cupola:5272", target), ("_interval: 15s", f"_interval: {interval}")):
+    for ours, theirs in (
+        (KEY_FILE, str(key_file)),
+        ("cupola:5272", target),
+        ("_interval: 15s", f"_interval: {interval}"),
+    ):
         assert ours in text
         text = text.replace(ours, theirs)
     config = folder / "prometheus.yml"

@@ -1,4 +1,4 @@
-"""The alert rules, by Prometheus' own tool: valid, each with a case that fires and one that does not, each explained."""
+"""The alert rules, by Prometheus' own tool: valid, explained, and each with a case that fires and one that does not."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,9 @@ RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"] for rule in group["rules"]
 ]
 CASES: list[dict[str, Any]] = [
-    case for test in yaml.safe_load((DEPLOY / "alerts_test.yml").read_text())["tests"] for case in test["alert_rule_test"]
+    case
+    for test in yaml.safe_load((DEPLOY / "alerts_test.yml").read_text())["tests"]
+    for case in test["alert_rule_test"]
 ]
 NAMES = [rule["alert"] for rule in RULES]
 
@@ -41,7 +43,9 @@ def test_an_alert_has_a_case_that_fires_and_one_that_does_not(name: str) -> None
 @pytest.mark.parametrize("expression", ["vector(1)", "vector(1) > 1"], ids=["always", "never"])
 def test_the_cases_would_notice_another_rule(tmp_path: Path, name: str, expression: str) -> None:
     cases = yaml.safe_load((DEPLOY / "alerts_test.yml").read_text())
-    cases["tests"] = [test for test in cases["tests"] if name in [case["alertname"] for case in test["alert_rule_test"]]]
+    cases["tests"] = [
+        test for test in cases["tests"] if name in [case["alertname"] for case in test["alert_rule_test"]]
+    ]
     (tmp_path / "alerts_test.yml").write_text(yaml.safe_dump(cases))
     rules = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
     (rule,) = (rule for rule in rules["groups"][0]["rules"] if rule["alert"] == name)

@@ -1,4 +1,4 @@
-"""compose.yaml: nothing reaches beyond this device, nothing has more rights than it needs, and what it names is there."""
+"""compose.yaml: nothing reaches beyond this device or has more rights than it needs, and what it names is there."""
 
 import re
 from pathlib import Path

@@ -69,7 +69,11 @@ def ignored(place: str) -> bool:
         parts = Path(place).parts
         above = ["/".join(parts[: n + 1]) for n in range(len(parts))]
         names = (pattern, pattern.removeprefix("**/"))
-        if any(fnmatch.fnmatchcase(path, name) or fnmatch.fnmatchcase(path, f"*/{name}") for path in above for name in names):
+        if any(
+            fnmatch.fnmatchcase(path, name) or fnmatch.fnmatchcase(path, f"*/{name}")
+            for path in above
+            for name in names
+        ):
             out = not line.startswith("!")
     return out
 
@@ -79,7 +83,14 @@ def test_the_context_is_what_the_image_needs() -> None:
     for source in (word for i in copied for word in i.value.split()[:-1]):
         assert (ROOT / source).exists(), source
         assert not ignored(source), source
-    for place in (".git/config", "tests/conftest.py", "keys.json", "deploy/secrets/key", ".venv/bin/python", "docs/api.md"):
+    for place in (
+        ".git/config",
+        "tests/conftest.py",
+        "keys.json",
+        "deploy/secrets/key",
+        ".venv/bin/python",
+        "docs/api.md",
+    ):
         assert ignored(place), place
     assert ignored("server/api/__pycache__/gate.cpython-312.pyc")
     assert not ignored("server/api/limits.py")
@@ -89,7 +100,9 @@ def test_what_the_wheel_contains_is_copied() -> None:
     """A new package in pyproject.toml that the image lacks would stop its build, or worse, not."""
     import tomllib
 
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "packages"
+    ]
     words = {word for i in parse(TEXT) if i.keyword == "COPY" for word in i.value.split()}
     assert set(packages) <= words
 
@@ -235,7 +248,12 @@ def test_the_image_serves_and_writes_nowhere(
 @pytest.mark.timeout(400)
 def test_the_image_converts_models(image: Image, stand: Path) -> None:
     """What was trimmed is not needed: the package `onnx` is whole enough for the converters."""
-    command = [str(image.root / "opt/cupola/bin/python"), "-P", "-c", "import onnx.checker, onnx.helper, converters.graph"]
+    command = [
+        str(image.root / "opt/cupola/bin/python"),
+        "-P",
+        "-c",
+        "import onnx.checker, onnx.helper, converters.graph",
+    ]
     subprocess.run(command, cwd=stand, env=image.environment() | child_environment(), check=True)
 
 

@@ -61,7 +61,7 @@ class Energy:
 
 
 class Traffic(threading.Thread):
-    """What a server goes through, again and again: answers, a queue that is full, clients that leave, models that go."""
+    """What a server goes through, again and again: answers, a full queue, clients that leave, models that go."""
 
     def __init__(self, server: RunningServer, energy: Energy) -> None:
         super().__init__()

@@ -37,7 +37,10 @@ def test_the_unit_starts_the_server_and_waits_longer_than_it_takes() -> None:
 @SYSTEMD
 def test_the_unit_is_hardened() -> None:
     result = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", UNIT], capture_output=True, text=True, check=True
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", UNIT],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     exposure = re.search(r"exposure level for cupola.service: ([\d.]+)", result.stdout)
     assert exposure is not None
@@ -72,4 +75,6 @@ def test_the_launchd_agent_starts_the_server_again_only_when_it_failed() -> None
     assert agent["KeepAlive"] == {"SuccessfulExit": False}
     assert agent["ExitTimeOut"] > Settings().shutdown_seconds
     assert agent["Umask"] == 0o077
-    assert {name.removeprefix("CUPOLA_").lower() for name in agent["EnvironmentVariables"]} <= set(Settings.model_fields)
+    assert {name.removeprefix("CUPOLA_").lower() for name in agent["EnvironmentVariables"]} <= set(
+        Settings.model_fields
+    )
