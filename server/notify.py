@@ -20,7 +20,7 @@ PINGS_A_PERIOD = 3  # one may be late without the manager ending the server
 
 @asynccontextmanager
 async def supervised(supervision: Supervision) -> AsyncIterator[None]:
-    """Tell the manager that the server is ready, that it lives for as long as the event loop answers, and that it stops."""
+    """Tell the manager that the server is ready, lives for as long as the event loop answers, and stops."""
     if not supervision.address:
         yield
         return
