@@ -24,9 +24,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         python -m pip --python /opt/cupola/bin/python install --quiet --no-compile --only-binary :all: "onnxruntime-gpu[cuda,cudnn]" \
         && find /opt/cupola/lib -path '*/nvidia/*' -name 'lib*.so*' -exec ln -sf -t /opt/cupola/cuda {} +; \
     fi
-# Tests of others are 30 MB. Bytecode is made now, since a read-only root never gets it and each worker would compile again.
+# Tests and headers of others are 35 MB. Bytecode is made now, since a read-only root never gets it and each worker would
+# compile again; not of pip, which runs for a pull from a package index only.
 RUN find /opt/cupola/lib -type d '(' -name tests -o -path '*/onnx/backend/test' ')' -prune -exec rm -rf {} + \
-    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/cupola/lib \
+    && find /opt/cupola/lib -type f '(' -name '*.pyi' -o -name '*.pxd' -o -name '*.h' ')' -delete \
+    && python -m compileall -q -j 0 -x '/site-packages/pip/' --invalidation-mode unchecked-hash /opt/cupola/lib \
     && mkdir -p /models
 
 FROM ${BASE}

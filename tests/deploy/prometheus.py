@@ -44,6 +44,9 @@ def fetch(unpacked: Path) -> None:
     downloads.mkdir(exist_ok=True)
     command = ["apt-get", "-o", "APT::Sandbox::User=root", "download", "prometheus"]
     result = subprocess.run(command, cwd=downloads, capture_output=True, text=True, check=False)
+    if result.returncode:  # a machine that is new has no lists yet
+        subprocess.run(["apt-get", "update", "-qq"], capture_output=True, check=False)
+        result = subprocess.run(command, cwd=downloads, capture_output=True, text=True, check=False)
     if result.returncode:
         pytest.skip(f"Prometheus cannot be fetched: {result.stderr.strip()[-200:]}")
     (package,) = downloads.glob("prometheus_*.deb")
