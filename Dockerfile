@@ -39,6 +39,7 @@ COPY --from=builder /opt/cupola /opt/cupola
 COPY --from=builder --chown=10001:10001 /models /models
 ENV PATH=/opt/cupola/bin:/usr/local/bin:/usr/bin:/bin \
     LD_LIBRARY_PATH=/opt/cupola/cuda \
+    ORT_DISABLE_TELEMETRY=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \

@@ -28,6 +28,8 @@ CHILD_VARIABLES = frozenset(
     " PYTHONHOME LD_LIBRARY_PATH DYLD_LIBRARY_PATH CUDA_VISIBLE_DEVICES HIP_VISIBLE_DEVICES OMP_NUM_THREADS"
     " OMP_WAIT_POLICY OMP_PROC_BIND OMP_PLACES GOMP_SPINCOUNT".split()
 )
+# ONNX Runtime and GenAI report to Microsoft unless this says not to, on Linux too. Nothing here calls anybody unasked.
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
 
 LEAST_KEY = 16  # characters of a key that people choose themselves; shorter ones are guessed
 
@@ -285,7 +287,12 @@ SECRETS = frozenset({"api_key", "hf_token"})
 def child_environment() -> dict[str, str]:
     """The environment of a child process: no token, no key; no crash handler that prints arguments."""
     inherited = {name: value for name, value in os.environ.items() if name in CHILD_VARIABLES}  # noqa: TID251
-    return inherited | {"GGML_NO_BACKTRACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    return inherited | {"GGML_NO_BACKTRACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"} | QUIET
+
+
+def forbid_telemetry() -> None:
+    """For a program that imports engines itself and was not started by us."""
+    os.environ.update(QUIET)  # noqa: TID251
 
 
 def full_environment(changes: Mapping[str, str]) -> dict[str, str]:
