@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from converters.serving import CUPOLA, offer, serving
+from server.environment import child_environment
 from server.models.lineage import read_record
 from server.models.registry import Registry
-from server.settings import child_environment, load_settings
+from server.settings import load_settings
 
 QUESTION = "What is the capital of France?"
 ONNX = {"fp16": "cuda", "int8": "cpu", "int4": "cpu"}  # the builder makes fp16 for GPUs; a CPU runs it, slowly

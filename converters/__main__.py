@@ -1,6 +1,6 @@
 """`python -m converters`: one command a converter; the store runs them with `--json`, people without."""
 
-from server.settings import forbid_telemetry
+from server.environment import forbid_telemetry
 
 from . import commands
 from .program import build

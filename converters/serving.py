@@ -12,12 +12,13 @@ from pathlib import Path
 
 import httpx
 
+from server.environment import child_environment
 from server.errors import CupolaError
 from server.models.adopt import describe
 from server.models.overlay import add_model
 from server.models.registry import Registry
 from server.models.store import Store
-from server.settings import child_environment, load_settings
+from server.settings import load_settings
 
 CUPOLA = (sys.executable, "-P", "-m", "server")
 CHILD = (sys.executable, "-P", "-m", "converters.serving_child", "serve", "--host", "127.0.0.1", "--port", "0")

@@ -42,6 +42,7 @@ from .api.routes import (
 from .api.routes import system as system_routes
 from .api.services import Services
 from .chat.renderer import Renderer
+from .environment import supervision
 from .hardware.inventory import Inventory
 from .hardware.place import facts_of
 from .metrics.collecting import Exposition
@@ -53,7 +54,7 @@ from .models.store import Store
 from .notify import supervised
 from .pool.pool import Pool
 from .pool.preload import Preloads
-from .settings import Settings, supervision
+from .settings import Settings
 from .telemetry import open_telemetry
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from .settings import Supervision
+from .environment import Supervision
 
 log = logging.getLogger(__name__)
 

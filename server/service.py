@@ -22,8 +22,9 @@ from filelock import FileLock, Timeout
 from pydantic import SecretStr
 
 from .child.platform import birth, describe_exit, detached_options
+from .environment import full_environment
 from .errors import EXIT_CONFIG, ConfigError, StorageFailed, Unavailable
-from .settings import Settings, full_environment
+from .settings import Settings
 
 START_SECONDS = 60.0  # a cold disk and a busy device; a warm start takes about one second
 STOP_SECONDS = 5.0  # beyond the grace for running streams, before a server that was asked to end is killed

@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import yaml
 
+from server.environment import child_environment
 from server.models.registry import Registry
 from server.models.store import Store
-from server.settings import Settings, child_environment
+from server.settings import Settings
 
 # Beside another process of tests an engine has one core: two engines of two threads each, which wait for one another by
 # spinning, wrote 9 tokens a second on two cores, and of one thread each 92.

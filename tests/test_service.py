@@ -14,8 +14,9 @@ import pytest
 
 from server import service
 from server.child.platform import birth
+from server.environment import child_environment
 from server.errors import ConfigError, Unavailable
-from server.settings import Settings, child_environment
+from server.settings import Settings
 
 from .serving import add_fake_model, pull
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.settings import child_environment
+from server.environment import child_environment
 
 ROOT = Path(__file__).parent.parent
 DECOY = "raise SystemExit('a decoy was imported')\n"

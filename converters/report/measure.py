@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from server.child.platform import describe_exit
+from server.environment import child_environment
 from server.errors import CupolaError, LoadFailed
 from server.hardware import cpu
-from server.settings import child_environment
 
 from .figures import Failed, Report, Row
 from .orders import Answer, ArtifactOrder, Found, Order, ReferenceOrder, Refused, Subject, Truth

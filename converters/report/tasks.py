@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from server.child.platform import describe_exit
+from server.environment import child_environment
 from server.errors import CupolaError, InvalidValue
-from server.settings import child_environment
 
 from ..serving import serving_artifact
 from .figures import Failed, Report, TaskScore

@@ -13,9 +13,10 @@ from typing import IO, Any
 import msgspec
 from filelock import FileLock, Timeout
 
+from server.environment import child_environment
 from server.errors import CupolaError, InvalidValue
 from server.models.files import storage_errors, write_atomically
-from server.settings import Settings, child_environment
+from server.settings import Settings
 
 from ..reporting import Line, Reporter
 from .outside import digests

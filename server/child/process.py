@@ -11,7 +11,7 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
-from ..settings import child_environment
+from ..environment import child_environment
 from .channel import HEADER_BYTES, frame, frame_length
 from .platform import describe_exit, kill, spawn_options
 

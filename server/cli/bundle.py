@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
+from ..environment import tool_environment
 from ..errors import HashMismatch, InvalidValue, ModelNotPulled, SourceError, SourceUnreachable
 from ..hardware import engines
 from ..models import bundle as bundles
@@ -26,7 +27,7 @@ from ..models.overlay import add_model
 from ..models.registry import Registry, read_models_file
 from ..models.spec import ModelSpec
 from ..models.store import Store
-from ..settings import Settings, load_settings, tool_environment
+from ..settings import Settings, load_settings
 from .arguments import AsJson, Name
 from .choosing import open_chooser
 from .progress import megabytes, shown

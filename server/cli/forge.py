@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ..settings import child_environment, load_settings
+from ..environment import child_environment
+from ..settings import load_settings
 
 
 def register(app: typer.Typer) -> None:

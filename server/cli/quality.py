@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ..environment import child_environment
 from ..models.registry import Registry
 from ..models.store import Store
-from ..settings import Settings, child_environment, load_settings
+from ..settings import Settings, load_settings
 from .pull import ensure_pulled
 
 PATIENCE = 10.0  # seconds for the program to end its own and to remove what it wrote

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ..child.platform import spawn_options
-from ..settings import child_environment
+from ..environment import child_environment
 
 SECONDS = 1.5  # a reading of the whole device is to end within 2
 

@@ -11,8 +11,8 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..environment import child_environment
 from ..errors import ConversionFailed
-from ..settings import child_environment
 from .lineage import RECORD, Record, read_record
 from .manifest import Manifest
 from .progress import Phase, Progress, Report, ignore

@@ -21,8 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..environment import child_environment
 from ..errors import ConfigError, CupolaError, InvalidValue, SignatureRefused
-from ..settings import child_environment
 from .files import hash_file, private_folder, storage_errors
 from .lineage import RECORD
 from .manifest import Manifest

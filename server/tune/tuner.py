@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..environment import child_environment
 from ..errors import ConversionFailed, CupolaError, InvalidValue, LoadFailed
 from ..hardware.cpu import usable_cores
 from ..models.choice import Chooser
@@ -22,7 +23,7 @@ from ..models.spec import DerivedSource, ModelSpec
 from ..models.store import Store
 from ..models.tuning import MANY, Measurement, Tuning, read_tuning, write_tuning
 from ..runners.base import Placement
-from ..settings import Settings, child_environment
+from ..settings import Settings
 from .measure import LONGEST, Order, Refused, Speed
 from .plan import Setting, contenders, first_setting, further_settings, runnable
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from server.api.access_log import LONGEST_PROMPT
+from server.environment import child_environment
 from server.logs import JsonLines, PrettyLines, chosen, one_line, serve, with_request_id
-from server.settings import child_environment
 
 from ..serving import RunningServer, add_fake_model, pull, running_server
 from ..waiting import wait_for

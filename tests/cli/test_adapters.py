@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from server.environment import child_environment
 from server.models.registry import Registry
-from server.settings import child_environment
 
 from ..converters.small import Small, write
 from ..random_lora import write_random_lora

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from converters import gguf_to_hf
+from server.environment import child_environment
 from server.models import foundry
 from server.models.registry import Registry
 from server.models.store import Store
-from server.settings import child_environment
 
 from ..converters.conftest import load
 from ..converters.small import Small, write

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from server.cli import app
 from server.cli.arguments import model_names
 from server.cli.listing import COMMANDS, Listed
-from server.settings import child_environment
+from server.environment import child_environment
 
 # Commands whose output is no report of what was done.
 NO_JSON = {

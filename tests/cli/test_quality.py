@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.settings import child_environment
+from server.environment import child_environment
 
 from ..converters.small import Small, write
 from ..waiting import wait_for

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import child_environment
+from server.environment import child_environment
 
 PROMPT = "\x1b[0m>"  # as prompt_toolkit draws "> "
 TIMEOUT = 300  # seconds; what runs longer than the test may, pytest ends

@@ -12,8 +12,8 @@ import pytest
 from server.cli import ps
 from server.cli.bench import numbers
 from server.cli.tables import aligned, markdown
+from server.environment import child_environment
 from server.errors import InvalidValue
-from server.settings import child_environment
 from server.tune.bench import Result, Trial
 from server.tune.load_test import Order, Stream, percentiles, report
 

@@ -18,10 +18,11 @@ from converters.gguf_to_onnx import convert as to_onnx
 from converters.report import measure, page, plot, table, text
 from converters.report.artifacts import Finder
 from converters.report.figures import Report, Row
+from server.environment import child_environment
 from server.errors import InvalidValue, LoadFailed
 from server.models.quality import Quality
 from server.runners.base import FloatRows
-from server.settings import Settings, child_environment
+from server.settings import Settings
 
 from .small import Small, write
 

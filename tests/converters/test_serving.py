@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from converters.serving import last_words, serving, serving_artifact
+from server.environment import child_environment
 from server.errors import CupolaError
-from server.settings import child_environment
 from tests.serving import add_fake_model, pull
 
 from .small import Small, write

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.settings import child_environment
+from server.environment import child_environment
 
 from .dockerfile import Instruction, last, parse, problems
 

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from server.environment import child_environment
 from server.healthcheck import address_of
-from server.settings import Settings, child_environment
+from server.settings import Settings
 
 from ..serving import RunningServer
 

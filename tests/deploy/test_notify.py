@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from server.environment import Supervision, child_environment, supervision
 from server.notify import supervised
-from server.settings import Supervision, child_environment, supervision
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sd_notify is Linux's")
 

@@ -109,8 +109,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, energy: Energy) -> Iterator
     add_fake_model(home, "broken", fail_load="The weights are bent.")
     pull(home, "alpha", "beta", "broken")
     two_variants(home, "limping", first={"fail_load": "Bent."}, second={})
-    settings = {"max_models": "1", "max_queue": "1", "slots": "2", "powercap": str(energy.root)}
-    with running_server(home, **settings) as running:
+    with running_server(home, max_models="1", max_queue="1", slots="2", powercap=str(energy.root)) as running:
         yield running
 
 

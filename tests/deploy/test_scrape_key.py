@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.settings import child_environment
+from server.environment import child_environment
 
 from ..serving import running_server
 from ..waiting import wait_for

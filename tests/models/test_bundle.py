@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from server.environment import child_environment
 from server.errors import CupolaError, HashMismatch, InvalidValue
 from server.models.bundle import unpacked
 from server.models.store import Store
-from server.settings import child_environment
 
 from ..serving import add_fake_model, pull, running_server
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import httpx
 
+from server.environment import child_environment
 from server.errors import EXIT_CONFIG
 from server.models.adapters import AddedAdapter
 from server.models.overlay import add_adapter
 from server.models.registry import Registry
 from server.models.signing import Artifact, sign, stored
 from server.models.store import Store
-from server.settings import child_environment
 
 from ..models.keys import write_keys
 from ..serving import add_fake_model, pull, running_server

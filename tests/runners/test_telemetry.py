@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import child_environment
+from server.environment import child_environment
 
 
 def test_a_child_keeps_nothing_to_report(tmp_path: Path) -> None:
@@ -20,6 +20,7 @@ def test_a_converter_that_a_person_runs_keeps_nothing_either(tmp_path: Path) -> 
     pytest.importorskip("onnxruntime")
     environment = child_environment() | {"HOME": str(tmp_path)}
     del environment["ORT_DISABLE_TELEMETRY"]
-    command = [sys.executable, "-P", "-c", "from server.settings import *; forbid_telemetry(); import onnxruntime"]
+    program = "from server import environment; environment.forbid_telemetry(); import onnxruntime"
+    command = [sys.executable, "-P", "-c", program]
     subprocess.run(command, env=environment, check=True)
     assert not list(tmp_path.rglob("*"))

@@ -20,9 +20,10 @@ from scripts.forge.plan import Stage, keys, plan
 from scripts.forge.recipe import ForgeRecipe, load
 from scripts.forge.stages import KINDS, Job, result
 from scripts.reporting import Reporter
+from server.environment import child_environment
 from server.errors import InvalidValue
 from server.models.registry import Registry
-from server.settings import child_environment, load_settings
+from server.settings import load_settings
 from tests.serving import running_server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]

@@ -25,9 +25,10 @@ from scripts.finetuning.recipe import Recipe, load
 from scripts.finetuning.train import train
 from scripts.finetuning.watching import read_log
 from scripts.reporting import Reporter
+from server.environment import child_environment
 from server.errors import CupolaError, InvalidValue, StorageFull
 from server.models.lineage import read_record
-from server.settings import Settings, child_environment
+from server.settings import Settings
 from tests.scripts.conftest import PLACES
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]

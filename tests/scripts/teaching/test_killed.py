@@ -16,8 +16,8 @@ from scripts import commands
 from scripts.reporting import Reporter
 from scripts.teaching.order import Order, load
 from scripts.teaching.teach import teach
+from server.environment import child_environment
 from server.errors import CupolaError, InvalidValue
-from server.settings import child_environment
 from tests.serving import add_fake_model, pull
 from tests.waiting import wait_for
 
