@@ -64,7 +64,7 @@ class ChildProcess(asyncio.SubprocessProtocol, Generic[Incoming]):
         `variables`: what its environment says beside what every child's does.
         """
         command = [sys.executable, "-P", "-m", module, *arguments]
-        options = {"env": child_environment() | variables, **spawn_options()}
+        options = {"env": child_environment() | dict(variables), **spawn_options()}
         loop = asyncio.get_running_loop()
         _, child = await loop.subprocess_exec(lambda: cls(incoming, name), *command, **options)
         return child

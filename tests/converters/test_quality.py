@@ -25,6 +25,7 @@ class LastOnly:
         self.tokenizer = runner.tokenizer
         self.copy_prefix, self.truncate = runner.copy_prefix, runner.truncate
         self.load_adapter, self.close = runner.load_adapter, runner.close
+        self.release_cache, self.set_spin = runner.release_cache, runner.set_spin
 
     def forward(self, batch: Batch) -> Logits:
         assert all(list(segment.wanted) == [len(segment.tokens) - 1] for segment in batch)

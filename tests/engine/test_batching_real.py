@@ -37,6 +37,7 @@ class Counting:
         self.info, self.tokenizer = inner.info, inner.tokenizer
         self.copy_prefix, self.truncate, self.close = inner.copy_prefix, inner.truncate, inner.close
         self.load_adapter = inner.load_adapter
+        self.release_cache, self.set_spin = inner.release_cache, inner.set_spin
 
     def forward(self, batch: Batch) -> Logits:
         self.forwards += 1

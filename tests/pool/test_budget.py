@@ -57,8 +57,7 @@ def watched(server: psutil.Process) -> Iterator[list[int]]:
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_three_models_under_a_budget_that_holds_two(onnx_home: Path) -> None:
-    settings = {"slots": "4", "context": "1024"}
-    with running_server(onnx_home, **settings) as server, server.client() as http:
+    with running_server(onnx_home, slots="4", context="1024") as server, server.client() as http:
         for model in MODELS:
             assert complete(http, model).status_code == 200
         sizes = {resident["id"]: max(resident["memory"], resident["promised"]) for resident in server.residents()}
@@ -69,7 +68,7 @@ def test_three_models_under_a_budget_that_holds_two(onnx_home: Path) -> None:
     assert budget < apart + sum(sizes.values())
     draw = random.Random(0)
     asked = [draw.choice(MODELS) for _ in range(200)]
-    with running_server(onnx_home, memory=str(budget), room_seconds="120", **settings) as server:
+    with running_server(onnx_home, memory=str(budget), room_seconds="120", slots="4", context="1024") as server:
         process = psutil.Process(server.process.pid)
         with server.client(timeout=300) as http, watched(process) as seen, ThreadPoolExecutor(4) as threads:
             answers = list(threads.map(lambda model: complete(http, model), asked))

@@ -83,8 +83,10 @@ def test_what_models_yaml_says_of_a_model(tmp_path: Path) -> None:
 
 
 def test_a_pinned_model_stays_and_is_there_from_the_start(home: Path) -> None:
-    settings = {"keep_alive": "0.3", "keep_cache": "0.1", "pinned": "one", "max_models": "1"}
-    with running_server(home, **settings) as server, server.client() as http:
+    with (
+        running_server(home, keep_alive="0.3", keep_cache="0.1", pinned="one", max_models="1") as server,
+        server.client() as http,
+    ):
         wait_for(lambda: states(server) == {"one": "loaded"}, 10)
         time.sleep(0.8)
         assert states(server) == {"one": "loaded"}
