@@ -13,7 +13,7 @@ EXAMPLE = "python -m scripts device-commands ./data --train 8000"
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the three files.")],
-    train: Annotated[int, typer.Option(min=1, help="Examples to train on.")] = 6000,
+    train: Annotated[int, typer.Option(min=1, help="Examples to train on.")] = 8000,
     validation: Annotated[int, typer.Option(min=1, help="Examples to stop by.")] = 200,
     test: Annotated[int, typer.Option(min=1, help="Examples to measure with.")] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Another seed makes other words and examples.")] = 0,

@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 
 from ..examples import Example, Turn
-from .device_words import DEVICES, FURTHER, QUALITIES, ROOMS, compound, made_up, shares
+from .device_words import DEVICES, FURTHER, QUALITIES, ROOMS, compound, made_up, misspelled, shares
 
 SYSTEM = "Answer with the JSON call for the request."
 ACTIONS = ("on", "off", "set")
@@ -36,7 +36,8 @@ SAYINGS: dict[str, dict[str, tuple[str, ...]]] = {
             "get the {device} going in the {room}",
             "make sure the {device} in the {room} is on",
             "get the {device} switched on in the {room}", "I need the {device} powered up in the {room}",
-            "let the {device} be started in the {room}",
+            "let the {device} be started in the {room}", "in the {room}, turn the {device} on",
+            "flip the {device} in the {room} on", "the {device} of the {room} should be on",
         ),
         "off": (
             "turn off the {device} in the {room}", "switch off the {device} in the {room}",
@@ -46,7 +47,8 @@ SAYINGS: dict[str, dict[str, tuple[str, ...]]] = {
             "shut down the {device} in the {room}",
             "make sure the {device} in the {room} is off",
             "get the {device} switched off in the {room}", "I need the {device} powered down in the {room}",
-            "let the {device} be stopped in the {room}",
+            "let the {device} be stopped in the {room}", "in the {room}, turn the {device} off",
+            "flip the {device} in the {room} off", "the {device} of the {room} should be off",
         ),
         "set": (
             "set the {device} in the {room} to {value} percent", "set the {device} in the {room} to {value}%",
@@ -60,6 +62,8 @@ SAYINGS: dict[str, dict[str, tuple[str, ...]]] = {
             "keep the {device} dimmed to {value} percent in the {room}",
             "leave the {device} raised to {value}% in the {room}",
             "I need the {device} moved to {value} percent in the {room}",
+            "I want the {device} set to {value} percent in the {room}", "in the {room}, bring the {device} to {value}%",
+            "get the {device} of the {room} set to {value}%",
         ),
     },
     "validation": {
@@ -93,21 +97,34 @@ class Words:
     rooms: list[str]
     devices: list[str]
     invented: list[str]
-    compounds: bool = False
+    kept: frozenset[str] = frozenset()  # words of the other splits
+    wide: bool = False  # with words that nobody has listed
 
     def name(self, nouns: list[str], source: random.Random) -> str:
         """One to three words: an invented one, a plain one, or both together."""
-        noun = source.choice(self.invented if source.random() < 0.5 else nouns)
+        noun = self._noun(nouns, source)
         before = source.choices((0, 1, 2), weights=(3, 4, 2))[0]
         return " ".join([*(self._quality(source) for _ in range(before)), noun])
 
+    def _noun(self, nouns: list[str], source: random.Random) -> str:
+        if source.random() < 0.5:
+            return source.choice(self.invented)
+        # A few nouns, read again and again, would be what a model writes for every new one that begins alike.
+        return self._unlisted(source) if self.wide and source.random() < 0.6 else source.choice(nouns)
+
     def _quality(self, source: random.Random) -> str:
-        if self.compounds and source.random() < 0.3:
-            return compound(self.qualities, source)
-        return source.choice(self.invented if source.random() < 0.4 else self.qualities)
+        if source.random() < 0.4:
+            return source.choice(self.invented)
+        return self._unlisted(source) if self.wide and source.random() < 0.5 else source.choice(self.qualities)
+
+    def _unlisted(self, source: random.Random) -> str:
+        """A compound, or a word that is spelled wrong and has to be copied as it is."""
+        word = source.choice([*self.qualities, *self.rooms, *self.devices])
+        found = compound([word], source) if source.random() < 0.4 else misspelled(word, source)
+        return word if found in self.kept else found
 
 
-def make(sizes: dict[str, int], seed: int = 0, invented: int = 4000) -> dict[str, list[Example]]:
+def make(sizes: dict[str, int], seed: int = 0, invented: int = 20_000) -> dict[str, list[Example]]:
     """Examples by split; `invented` words are made up for all splits together."""
     source = random.Random(seed)  # noqa: S311  # data, not secrets
     plain = {*QUALITIES, *ROOMS, *DEVICES, *FURTHER}
@@ -121,7 +138,10 @@ def make(sizes: dict[str, int], seed: int = 0, invented: int = 4000) -> dict[str
     words: dict[str, Words] = {}
     for index, split in enumerate(FRAMES):
         quality, room, device, invention = (part[index] for part in parts)
-        words[split] = Words(quality, room, device, invention, compounds=split == "train")
+        others = frozenset(
+            word for part in parts for other in range(len(FRAMES)) if other != index for word in part[other]
+        )
+        words[split] = Words(quality, room, device, invention, others, wide=split == "train")
     return {split: [_example(split, words[split], source) for _ in range(size)] for split, size in sizes.items()}
 
 

@@ -61,6 +61,7 @@ well wick wood worth yard
 _STARTS = """
 b bl br c ch cl d dr f fl g gl gr h j k kl l m n p pl pr qu r s sh sk sl sn sp st t th tr v w y z
 """.split()
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _VOWELS = "a e i o u ai ea ee ie oa oo".split()
 _ENDS = "b d ck g l m n nd ng nt p r rk rn s sh sk ss st t th x".split()
 
@@ -75,6 +76,18 @@ def made_up(source: random.Random) -> str:
 def compound(words: list[str], source: random.Random) -> str:
     """A name as places have it: silverford, mapleridge."""
     return source.choice(words) + source.choice(_PLACES)
+
+
+def misspelled(word: str, source: random.Random) -> str:
+    """A word with one letter more, one less, another one, or two that changed places. Never the same word."""
+    at = source.randrange(len(word) - 1)
+    letter = source.choice([letter for letter in _LETTERS if letter not in word[at : at + 2]])
+    kinds = [f"{word[:at]}{letter}{word[at:]}", f"{word[:at]}{letter}{word[at + 1 :]}"]
+    if len(word) > 3:
+        kinds.append(word[:at] + word[at + 1 :])
+    if word[at] != word[at + 1]:
+        kinds.append(f"{word[:at]}{word[at + 1]}{word[at]}{word[at + 2 :]}")
+    return source.choice(kinds)
 
 
 def shares(words: list[str], source: random.Random) -> tuple[list[str], list[str], list[str]]:
