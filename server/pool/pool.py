@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
-from ..errors import CupolaError, LoadFailed, ModelInUse, ModelLoading, NotEnoughMemory, QueueFull
+from ..errors import LoadFailed, ModelInUse, ModelLoading, NotEnoughMemory, QueueFull
 from ..metrics.meter import Meter
 from ..models.choice import Chooser
 from ..models.select import Choice
@@ -234,7 +234,7 @@ class Pool:
             self._meter.loaded(resident.spec.name, resident.load_seconds)
             self.budget.learn(resident)
             resident.needs = self.budget.needs(resident.key, resident.needs)
-        except CupolaError:
+        except LoadFailed:
             self._meter.load_failed(resident.spec.name)
             raise
         finally:
@@ -252,6 +252,10 @@ class Pool:
             raise ModelLoading(
                 f"{resident.spec.name} is loading, {resident.progress:.0%} done. Try again shortly.", retry_after=2
             ) from None
+        except asyncio.CancelledError:
+            if resident.leaving is None:
+                raise  # who waits has left
+            raise ModelLoading(f"{resident.spec.name} was unloaded while it loaded. Try again.") from None
 
     def _unload_idle(self, resident: Resident) -> None:
         log.info("unloading %s, which nobody used for %.0f s", resident.key, time.monotonic() - resident.last_used)

@@ -52,7 +52,7 @@ class Room:
                     log.info("unloading %s to make room for %s", victim.key, wanted.key)
                 await asyncio.gather(*[self._evict(victim) for victim in victims])
                 return
-            if not any(self._may_still_go(resident) for resident in present):
+            if not any(self._may_change(resident) for resident in present):
                 raise self._refusal(wanted, needs, present, words)
             try:
                 await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
@@ -73,18 +73,24 @@ class Room:
     def _candidates(self, staying: Iterable[Resident]) -> Iterable[Candidate]:
         now = time.monotonic()
         for resident in staying:
-            if resident.loaded and not resident.users and not self._pinned(resident):
+            if self._idle(resident) and not self._pinned(resident):
                 frees = max(resident.needs, resident.memory() or 0)
                 yield Candidate(resident.key, now - resident.last_used, resident.load_seconds, frees)
 
-    def _may_still_go(self, resident: Resident) -> bool:
-        return not self._pinned(resident) or resident.leaving is not None
+    def _may_change(self, resident: Resident) -> bool:
+        """Whether waiting may help: what is in use or loading becomes idle, and what is leaving has left."""
+        return resident.leaving is not None or not (self._pinned(resident) or self._idle(resident))
+
+    def _idle(self, resident: Resident) -> bool:
+        return resident.loaded and not resident.users
 
     def _refusal(self, wanted: Resident, needs: int, present: list[Resident], words: str) -> CupolaError:
-        room = max(0, self._budget.room(present))
-        if not present or needs > self._budget.limit:
+        idle = sum(candidate.frees for candidate in self._candidates(present))
+        room = max(0, self._budget.room(present) + idle)
+        staying = [resident for resident in present if self._pinned(resident) or not self._idle(resident)]
+        if not staying or needs > self._budget.limit:
             return NotEnoughMemory(f"{words}; of {self._budget.limit:,} that may be used, {room:,} are free.")
-        reasons = ", ".join(self._why_it_stays(resident) for resident in present)
+        reasons = ", ".join(self._why_it_stays(resident) for resident in staying)
         return PoolFull(
             f"Cannot load {wanted.key}: it needs {needs:,} bytes, {room:,} are free, and {reasons}. Try again, or raise"
             " CUPOLA_MEMORY or CUPOLA_MAX_MODELS.",

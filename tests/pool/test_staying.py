@@ -1,6 +1,7 @@
 """How long a model stays: idle times, pins, and what requests say of it."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,22 @@ def test_while_all_are_in_use_a_load_waits_and_then_says_why(home: Path) -> None
                 pass
         assert ask(http, "one").status_code == 200
         assert states(server) == {"one": "loaded"}
+
+
+def test_a_budget_that_holds_nothing_is_said_and_not_waited_for(home: Path) -> None:
+    with running_server(home, memory="50MB", room_seconds="30") as server, server.client() as http:
+        began = time.monotonic()
+        refused = ask(http, "one")
+        assert time.monotonic() - began < 10
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_enough_memory")
+        assert "of 50,000,000 that may be used, 0 are free" in refused.json()["error"]["message"]
+
+
+def test_who_waits_for_a_load_that_is_ended_is_told(home: Path) -> None:
+    with running_server(home) as server, server.client() as http, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(ask, http, "slow")
+        wait_for(lambda: states(server) == {"slow": "loading"}, 10)
+        with server.client() as other:
+            assert other.post("/admin/unload", json={"model": "slow", "force": True}).json()["unloaded"]
+        told = waiting.result(10)
+        assert (told.status_code, told.json()["error"]["code"]) == (503, "model_loading")
