@@ -69,7 +69,7 @@ class Book:
         try:
             for line in data[:whole].splitlines():
                 self._keep(msgspec.json.decode(line, type=Answer))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self._file.close()
             raise InvalidValue(f"{path} holds no answers: {error}. Remove it or choose another folder.") from None
 

@@ -24,7 +24,7 @@ class Order(BaseModel):
     which PyTorch runs in a process of its own (checkpoint).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     targets: tuple[str, ...] = Field(min_length=1)
     data: Path = Field(description="a data folder, whose test.jsonl is asked, or a file of examples")

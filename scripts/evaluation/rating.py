@@ -145,7 +145,7 @@ def _answers(file: Path, asked: list[examples.Example]) -> tuple[dict[int, str],
             else:
                 answer = msgspec.convert(document, Answer)
                 place, text, setting = places.get(answer.prompt), answer.text, answer.setting
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, LookupError, RecursionError, msgspec.MsgspecError):
             raise InvalidValue(f"{file}, line {number} is neither an answer nor an example.") from None
         if place is not None:
             last = setting

@@ -1,10 +1,10 @@
 """Answers of a served model: any OpenAI-compatible address."""
 
-import json
 import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import isfinite
 from typing import Any, Self
 
 import httpx
@@ -14,6 +14,7 @@ from server.errors import CupolaError
 from ..examples import Example
 from .answers import Answer, Asked, prompt_hash
 from .order import Order
+from .receiving import MALFORMED, Stream, received
 
 ATTEMPTS = 6
 LONGEST_WAIT = 60.0  # seconds between two attempts
@@ -51,12 +52,13 @@ class Served:
 
     def _begin(self) -> None:
         try:
-            models = self._client.get(f"{self._url}/models")
+            with self._client.stream("GET", f"{self._url}/models") as response:
+                models = received(response, self._order.deadline)
             listed = models.json()["data"] if models.is_success else []
             self._ours = any(model.get("owned_by") == "cupola" for model in listed)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise CupolaError(f"Nothing answers at {self._url}: {str(error) or type(error).__name__}.") from None
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (httpx.DecodingError, *MALFORMED):
             self._ours = False  # a server need not list its models
         hello = self._body([{"role": "user", "content": "Hello"}]) | {"max_tokens": 1}
         self._post(f"{self._url}/chat/completions", hello)
@@ -79,40 +81,34 @@ class Served:
             read = response.json()
             choice = read["choices"][0]
             text, finish = str(choice["message"]["content"] or ""), choice.get("finish_reason")
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except MALFORMED:
             raise CupolaError(f"{self._url} answered with something that is no chat completion.") from None
         return self._answer(asked, text, finish)
 
     def _timed(self, asked: Asked) -> Answer:
         body = self._body(_turns(asked.example)) | {"stream": True, "stream_options": {"include_usage": True}}
         for attempt in range(ATTEMPTS):
-            began, first, text, finish, tokens = time.perf_counter(), None, "", None, None
+            stream = Stream()
             try:
                 with self._client.stream("POST", f"{self._url}/chat/completions", json=body) as response:
                     if not response.is_success:
-                        response.read()
-                        self._refused(response, attempt)
+                        self._refused(received(response, self._order.deadline), attempt)
                         continue
-                    for event in _events(response):
-                        for choice in event.get("choices") or ():
-                            part = choice["delta"].get("content") or ""
-                            if part and first is None:
-                                first = time.perf_counter() - began
-                            text, finish = text + part, choice.get("finish_reason") or finish
-                        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
-            except httpx.TransportError as error:
+                    stream.read(response, self._order.deadline)
+            except httpx.RequestError as error:
                 self._wait(attempt, str(error) or type(error).__name__)
                 continue
-            except (ValueError, LookupError, TypeError, AttributeError):
+            except MALFORMED:
                 raise CupolaError(f"{self._url} streamed something that is no chat completion.") from None
-            seconds = time.perf_counter() - began
-            return self._answer(asked, text, finish, tokens=tokens, seconds=seconds, first_seconds=first)
+            timing = {"tokens": stream.tokens, "seconds": stream.seconds, "first_seconds": stream.first}
+            return self._answer(asked, stream.text, stream.finish, **timing)
         raise AssertionError("the last attempt raises")
 
     def _answer(self, asked: Asked, text: str, finish: str | None, **timing: Any) -> Answer:
         """With the loss of the answer wanted, which is asked for here."""
         loss, count = self._loss(asked)
         key = asked.key, asked.example.id, prompt_hash(asked.example)
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # JSON may hold halves of characters
         return Answer(*key, text, cut=finish == "length", loss=loss, loss_tokens=count, **timing)
 
     def _loss(self, asked: Asked) -> tuple[float | None, int]:
@@ -131,9 +127,9 @@ class Served:
             found = scored.json()["choices"][0]["logprobs"]
             places = zip(found["text_offset"], found["token_logprobs"], strict=True)
             losses = [-score for place, score in places if place >= len(prompt) and score is not None]
-        except (Refused, ValueError, LookupError, TypeError):
+        except (Refused, *MALFORMED):
             losses = []
-        if not losses:
+        if not losses or not isfinite(sum(losses)):
             self.not_measured["perplexity"] = "the server does not score a prompt that it wrote"
             return None, 0
         return float(sum(losses)), len(losses)
@@ -153,7 +149,8 @@ class Served:
         """Tried again where that may help. Raises CupolaError."""
         for attempt in range(ATTEMPTS):
             try:
-                response = self._client.post(url, json=body)
+                with self._client.stream("POST", url, json=body) as answering:
+                    response = received(answering, self._order.deadline)
             except httpx.RequestError as error:
                 self._wait(attempt, str(error) or type(error).__name__)
                 continue
@@ -166,7 +163,7 @@ class Served:
     def _refused(self, response: httpx.Response, attempt: int) -> None:
         """Wait where it is worth while, at least as long as Retry-After says. Raises Refused where it is not."""
         if response.status_code not in BUSY:
-            said = " ".join(response.text.split())[:200]
+            said = " ".join(response.content.decode("utf-8", "replace").split())[:200]
             raise Refused(f"{self._url} refused a request with status {response.status_code}: {said}")
         after = response.headers.get("retry-after", "")
         self._wait(attempt, f"status {response.status_code}", float(after) if after.isdecimal() else 0.0)
@@ -183,17 +180,3 @@ class Served:
 
 def _turns(example: Example) -> list[dict[str, str]]:
     return [{"role": turn.role, "content": turn.content} for turn in example.prompt]
-
-
-def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    """The JSON of each event. Raises ValueError, also for an error that the server streams."""
-    for line in response.iter_lines():
-        if not line.startswith("data:"):
-            continue
-        data = line.removeprefix("data:").strip()
-        if data == "[DONE]":
-            return
-        event = json.loads(data)
-        if event.get("error"):
-            raise CupolaError(f"The server broke off: {event['error']}")
-        yield event

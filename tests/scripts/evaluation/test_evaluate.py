@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from scripts.evaluation import served
+from scripts.evaluation import receiving, served
 from scripts.evaluation.answers import Answer, Asked, file_name
 from scripts.evaluation.evaluate import evaluate
 from scripts.evaluation.found import Evaluation
@@ -66,6 +67,46 @@ def test_a_long_wait_is_not_sat_out(tmp_path: Path) -> None:
 def test_a_wrong_answer_is_an_error(tmp_path: Path, status: int, body: str, said: str, timed: int) -> None:
     with endpoint([(status, body)]) as server, pytest.raises(CupolaError, match=said):
         run(server.url, data(tmp_path, [("a", "a")]), timed=timed)
+
+
+def test_a_stream_that_breaks_off_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "ATTEMPTS", 2)
+    begun = 'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
+    found, out = data(tmp_path, [("a", "a")]), tmp_path / "out"
+    with endpoint([(200, begun), (200, "{}"), (200, begun)]) as server:
+        with pytest.raises(CupolaError, match="ended before its answer did"):
+            run(server.url, found, timed=1, out=out)
+        made = run(server.url, found, timed=1, out=out)
+    assert made.targets[0].metrics["exact"].value == 1, "asked again, since nothing was kept"
+
+
+@pytest.mark.parametrize("timed", [0, 1])
+def test_an_answer_without_end_is_not_read(tmp_path: Path, timed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "LARGEST", 1 << 20)
+    with endpoint([(200, "data: " * (1 << 20))]) as server, pytest.raises(CupolaError, match="more than 1 MB"):
+        run(server.url, data(tmp_path, [("a", "a")]), timed=timed)
+
+
+def test_an_answer_that_takes_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part comes in time, and the last never."""
+    times = iter(range(100))
+    monkeypatch.setattr(receiving.time, "monotonic", lambda: float(next(times)))
+    response = httpx.Response(200, content=iter(lambda: b": still here\n", b""))
+    with pytest.raises(httpx.ReadTimeout, match="no end after 30 seconds"):
+        receiving.Stream().read(response, 30)
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"choices": [{"message": {"content": ' + "[" * 100_000])
+def test_an_answer_that_nests_too_deeply_is_an_error(tmp_path: Path, body: str) -> None:
+    with endpoint([(200, body)]) as server, pytest.raises(CupolaError, match="no chat completion"):
+        run(server.url, data(tmp_path, [("a", "a")]))
+
+
+def test_half_a_character_is_kept_as_a_question_mark(tmp_path: Path) -> None:
+    body = '{"choices": [{"message": {"content": "\\ud83d"}}]}'
+    with endpoint([(200, body)]) as server:
+        made = run(server.url, data(tmp_path, [("a", "\ufffd")]), out=tmp_path / "out")
+    assert made.targets[0].metrics["exact"].value == 1
 
 
 def test_what_is_sent(tmp_path: Path) -> None:

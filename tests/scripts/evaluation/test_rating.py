@@ -105,9 +105,10 @@ def test_a_spoiled_sheet_is_refused(files: tuple[Path, Path], tmp_path: Path) ->
         read(sheet)
     with pytest.raises(InvalidValue, match="say the same"):
         export((files[0], files[0]), tmp_path, tmp_path / "another.csv")
-    sheet.write_text("3\n")
-    with pytest.raises(InvalidValue, match="line 1 is neither"):
-        export((files[0], sheet), tmp_path, tmp_path / "another.csv")
+    for line in ("3", '{"messages": []}', "[" * 100_000):
+        sheet.write_text(f"{line}\n")
+        with pytest.raises(InvalidValue, match="line 1 is neither"):
+            export((files[0], sheet), tmp_path, tmp_path / "another.csv")
 
 
 def test_the_command(files: tuple[Path, Path], tmp_path: Path) -> None:
