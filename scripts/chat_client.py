@@ -62,9 +62,12 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+
+
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
 
 
 class _Completion(msgspec.Struct):
@@ -115,7 +118,7 @@ async def ask(
             failure = Failed("deadline")
         except httpx.HTTPError:
             failure = Failed("no connection")
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             failure = Failed("malformed response")
         if attempt < patience.retries:
             await asyncio.sleep(wait)
@@ -135,7 +138,7 @@ async def _posted(client: httpx.AsyncClient, url: str, body: dict[str, Any], hea
 
 def _plain(headers: httpx.Headers) -> dict[str, str]:
     """Without what was said of the bytes on the way."""
-    return {name: headers[name] for name in ("retry-after", "content-type") if name in headers}
+    return {name: headers[name] for name in ("retry-after",) if name in headers}
 
 
 def _read(content: bytes, seconds: float) -> Answer:
@@ -149,8 +152,9 @@ def _failure(response: httpx.Response) -> Failed:
     """In the server's words, which are JSON where it speaks as OpenAI does."""
     try:
         error = msgspec.json.decode(response.content, type=_Complaint).error
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        error = _Error(" ".join(response.text.split())[:WORDS])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        error = _Error(response.content.decode("utf-8", "replace"))
+    words = " ".join(error.message.split())[:WORDS]
     if response.status_code >= 500 or response.status_code in PASSING:
-        return Failed(f"status {response.status_code}", words=error.message)
-    return Refused(response.status_code, error.message, error.code)
+        return Failed(f"status {response.status_code}", words=words)
+    return Refused(response.status_code, words, error.code)

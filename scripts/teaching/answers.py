@@ -19,7 +19,7 @@ REFUSAL = re.compile(
     r" (?:help|assist|provide|fulfil|do that|comply|answer|continue|create|discuss))",
     re.IGNORECASE,
 )
-FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
+FENCE = "```"
 PLAIN = Expected()
 ROLES: tuple[Role, Role] = ("user", "assistant")
 
@@ -94,9 +94,8 @@ def _fields(text: str, prompt: Prompt, expected: Expected) -> dict[str, Any]:
 
 def document(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     """The JSON object that an answer is, alone or in a code fence. Raises Unusable."""
-    fenced = FENCE.fullmatch(text)
     try:
-        document = msgspec.json.decode(fenced[1] if fenced else text)  # unlike json's, without halves of characters
+        document = msgspec.json.decode(_unfenced(text))  # unlike json's, without halves of characters
     except (msgspec.MsgspecError, ValueError) as error:
         raise Unusable("no JSON", str(error)) from None
     except RecursionError:
@@ -107,6 +106,13 @@ def document(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise Unusable("schema", "$: it is no object")
     return document
+
+
+def _unfenced(text: str) -> str:
+    """Without the code fence around all of it. A pattern takes the cube of the line breaks behind one that is open."""
+    first, broken, rest = text.strip().partition("\n")
+    fenced = broken and first.strip().casefold() in {FENCE, f"{FENCE}json"} and rest.endswith(FENCE)
+    return rest.removesuffix(FENCE) if fenced else text
 
 
 def _conversation(turns: Any) -> tuple[Turn, ...]:

@@ -42,7 +42,7 @@ class Journal:
             for line in data[:whole].splitlines():
                 reply = msgspec.json.decode(line, type=Reply)
                 self.replies[reply.key] = reply
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self._file.close()
             raise InvalidValue(f"{path} is no journal of answers: {error}. Remove it or choose another name.") from None
         self._file.truncate(whole)  # the rest is a line that a kill tore

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from server.errors import CupolaError
+from server.errors import CupolaError, InvalidValue
 from server.models.files import storage_errors, write_atomically
 
 from ..examples import Example, write
@@ -51,6 +51,7 @@ def teach(order: Order, out: Path, reporter: Reporter) -> Report:
     """
     name, task = find(order.task) if order.task else ("", None)
     lines = read_fields(order.prompts, task)
+    _refuse_over(order.prompts, out)
     prompts_of(lines, task)  # what is wrong with them is said before anything is asked
     for teacher in order.teachers:
         order.headers(teacher)
@@ -69,6 +70,12 @@ def teach(order: Order, out: Path, reporter: Reporter) -> Report:
         raise CupolaError(f"No answer was kept of {len(made.replies)}: {report.rejected}.")
     write(out, made.examples)
     return report
+
+
+def _refuse_over(prompts: Path, out: Path) -> None:
+    suffixes = (".journal.jsonl", ".rejected.jsonl", ".inputs.jsonl", ".report.json")
+    if prompts.resolve() in {path.resolve() for path in (out, *map(out.with_suffix, suffixes))}:
+        raise InvalidValue(f"{prompts} would be written over by what is made of it; choose another name than {out}.")
 
 
 def _make(

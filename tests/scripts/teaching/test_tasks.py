@@ -103,6 +103,11 @@ def test_a_field_that_the_schema_does_not_require_may_be_missing(tmp_path: Path)
     assert check(Reply("k", "m", '{"kind": "b"}'), prompt, task, Order(prompts=Path("unused"))).label == "b"
 
 
+def test_a_fence_without_an_end_is_no_json() -> None:
+    with pytest.raises(Unusable, match="no JSON"):
+        checked("qa", "```" + "\n" * 100_000)
+
+
 def test_a_fence_around_json_makes_no_difference() -> None:
     assert checked("qa", '```json\n{"answer": "London"}\n```').turns[-1].content == "London"
 

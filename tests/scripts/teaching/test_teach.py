@@ -53,8 +53,18 @@ def test_a_second_run_asks_only_what_a_torn_journal_lacks(teacher: Teacher, tmp_
 
 @pytest.mark.parametrize(
     "failure",
-    [Failure(500, "oops"), Failure(429), SILENT, Failure(200, '{"choices": []}'), Failure(200, "<html>"), Failure(408)],
-    ids=["500", "429", "hangs up", "no choice", "no JSON", "408"],
+    [
+        Failure(500, "oops"),
+        Failure(429),
+        SILENT,
+        Failure(200, '{"choices": []}'),
+        Failure(200, "<html>"),
+        Failure(408),
+        Failure(200, "[" * 100_000),
+        Failure(500, "ff", {"Content-Type": "text/plain; charset=hex"}),
+        Failure(200, f'{{"choices": [{{"message": {{"content": "a"}}}}], "usage": {{"prompt_tokens": {10**30}}}}}'),
+    ],
+    ids=["500", "429", "hangs up", "no choice", "no JSON", "408", "deep", "no charset", "no count"],
 )
 def test_what_may_pass_is_tried_again(teacher: Teacher, tmp_path: Path, failure: Failure) -> None:
     teacher.failures["a"] = [failure, failure]
@@ -203,6 +213,20 @@ def test_an_answer_without_end_is_not_read(teacher: Teacher, tmp_path: Path, mon
     report = taught(tmp_path, teacher, "a b")
     assert teacher.asked == ["a", "b"], "it would be the same another time"
     assert (report.accepted, report.rejected) == (1, {"an answer of more than 1 MB": 1})
+
+
+def test_inputs_are_not_written_over(tmp_path: Path) -> None:
+    prompts = lines(tmp_path / "out.jsonl", [{"prompt": "a"}])
+    with pytest.raises(InvalidValue, match="would be written over"):
+        teach(Order(prompts=prompts), tmp_path / "out.jsonl", Reporter(None))
+
+
+def test_words_of_a_refusal_are_few(teacher: Teacher, tmp_path: Path) -> None:
+    teacher.failures["a"] = [Failure(400, '{"error": {"message": "' + "no\\n" * 100_000 + '"}}')]
+    with pytest.raises(CupolaError) as raised:
+        taught(tmp_path, teacher, "a")
+    assert len(raised.value.message) < 500
+    assert "no no" in raised.value.message
 
 
 @pytest.mark.parametrize("content", ["sk-secret\nmore", "sk-secret\x07", "sk-secret\u00e9", "", " ", "sk secret"])
