@@ -53,7 +53,7 @@ def read(path: Path) -> list[Example]:
             continue
         try:
             example = decoder.decode(line)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidValue(f"{path}, line {number}: {error}.") from None
         complaint = wrong(example)
         if complaint:

@@ -15,7 +15,7 @@ LARGEST = 1 << 20  # bytes of a recipe
 class Part(BaseModel):
     """A section of a recipe: an unknown field is a mistake, and said."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def refuse_code(loss: str | None, path: Path, *, allow_scripts: bool) -> None:
@@ -28,12 +28,18 @@ def refuse_code(loss: str | None, path: Path, *, allow_scripts: bool) -> None:
 
 
 def anchored(fields: dict[str, Any], path: Path, models: tuple[str, ...]) -> dict[str, Any]:
-    """A recipe's own fields with its paths from its folder: `data` always, a model where there is such a path."""
+    """A recipe's own fields with its paths from its folder: `data` always, a model where there is such a path.
+
+    Raises InvalidValue.
+    """
     made = dict(fields)
     for name in ("data", *models):
         given = made.get(name)
-        if isinstance(given, str) and (name == "data" or (path.parent / given).exists()):
-            made[name] = str((path.parent / Path(given).expanduser()).resolve())
+        try:
+            if isinstance(given, str) and (name == "data" or (path.parent / given).exists()):
+                made[name] = str((path.parent / Path(given).expanduser()).resolve())
+        except (OSError, RuntimeError, ValueError):  # too long; of a user that is not known; with a NUL in it
+            raise InvalidValue(f"{path}: {name}: {given[:40]!r} cannot be a path.") from None
     return made
 
 

@@ -65,7 +65,7 @@ class Recipe(Part):
     answer should copy them."""
     loss: str | None = None
     """package.module:name or file.py:name, a sum over (logits [positions, vocabulary], targets [positions])."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
     lora: Lora = Lora()
     bottleneck: Bottleneck = Bottleneck()
 

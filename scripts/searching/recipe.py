@@ -5,10 +5,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from server.errors import InvalidValue
+
 from ..finetuning.recipe import Recipe
 from ..recipe import Part, anchored, checked, mapping, merged, refuse_code
 
 Value = float | int | str | bool | None
+Choices = Annotated[tuple[Value, ...], Field(min_length=1)]
 
 
 class Range(Part):
@@ -32,14 +35,14 @@ class SearchRecipe(Part):
     """`finetune` holds the fields of a recipe, `space` those that vary: a range, or a list of choices."""
 
     finetune: dict[str, Any]
-    space: Annotated[dict[str, Range | tuple[Value, ...]], Field(min_length=1)]
+    space: Annotated[dict[str, Range | Choices], Field(min_length=1)]
     trials: Annotated[int, Field(ge=1)] = 20
     sampler: Literal["tpe", "random"] = "tpe"
     prune: bool = True
     """Stop a trial whose validation loss is worse than the median of those before at the same step."""
     warmup_trials: Annotated[int, Field(ge=0)] = 4
     """That run to their end before any is pruned."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
 
 
 class Searched(Recipe):
@@ -53,14 +56,16 @@ class Searched(Recipe):
 
 
 def load(path: Path, changes: dict[str, Any] | None = None, *, allow_scripts: bool = False) -> SearchRecipe:
-    """Checked with the first and the last value of every field of the space, too. Raises InvalidValue."""
+    """Checked with every choice and both ends of every field of the space, too. Raises InvalidValue."""
     fields = mapping(path)
     if isinstance(fields.get("finetune"), dict):
         fields["finetune"] = anchored(fields["finetune"], path, ("base",))
     recipe = checked(SearchRecipe, merged(fields, {"finetune": changes} if changes else {}), path)
-    for ends in (0, -1):
-        found = tuned(recipe, {name: edge(values, ends) for name, values in recipe.space.items()}, path)
-        refuse_code(found.loss, path, allow_scripts=allow_scripts)
+    first = {name: edge(values, 0) for name, values in recipe.space.items()}
+    for name, values in recipe.space.items():
+        for value in (edge(values, 0), edge(values, -1)) if isinstance(values, Range) else values:
+            found = tuned(recipe, first | {name: value}, path)
+            refuse_code(found.loss, path, allow_scripts=allow_scripts)
     if "loss" in recipe.space:
         refuse_code("loss", path, allow_scripts=allow_scripts)
     return recipe
@@ -86,12 +91,14 @@ def searched(recipe: SearchRecipe, path: Path) -> Searched:
 
 
 def nested(values: dict[str, Value]) -> dict[str, Any]:
-    """{"lora.rank": 8} as {"lora": {"rank": 8}}."""
+    """{"lora.rank": 8} as {"lora": {"rank": 8}}. Raises InvalidValue."""
     fields: dict[str, Any] = {}
     for name, value in values.items():
         place = fields
         *outer, last = name.split(".")
         for part in outer:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise InvalidValue(f"space: {name} is a part of {part}, which varies itself.")
         place[last] = value
     return fields
