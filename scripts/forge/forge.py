@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from server.errors import InvalidValue
 from server.models.files import storage_errors, write_atomically
+from server.models.registry import Registry
 from server.settings import Settings
 
 from ..evaluation.found import Evaluation, Figure
@@ -13,7 +14,7 @@ from ..reporting import Reporter
 from .gate import Verdict, judge
 from .line import Finished, Forging
 from .recipe import ForgeRecipe
-from .register import register, registered
+from .register import refuse_taken, register, registered
 
 VERDICT = "forge.json"
 
@@ -40,6 +41,7 @@ class Forged(BaseModel):
 
 def forge(recipe: ForgeRecipe, origin: Path, work: Path, settings: Settings, reporter: Reporter) -> Forged:
     """Runs what is not done, judges, and registers. Raises CupolaError with the words of a stage that failed."""
+    refuse_taken(recipe.name, Registry.load(settings.overlay))
     finished = Forging(recipe, origin, work, settings, reporter).run()
     verdict = _judged(recipe, finished)
     version, variants = None, []

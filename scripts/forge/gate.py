@@ -4,6 +4,8 @@ from pydantic import BaseModel
 
 from .recipe import Artifact, ForgeRecipe
 
+NOISE = 1e-9  # of sums and differences in floating point
+
 
 class Check(BaseModel):
     """One requirement: what was asked, what was found."""
@@ -46,9 +48,10 @@ class Verdict(BaseModel):
 def judge(recipe: ForgeRecipe, base: float, checkpoint: float, artifacts: dict[str, float]) -> Verdict:
     """Figures of the gate's metric, by artifact."""
     gate = recipe.gate
+    over = base + gate.gain
     checks = [
         Check(what="trained checkpoint", asked=gate.least, found=checkpoint, passed=checkpoint >= gate.least),
-        Check(what="over the base", asked=base + gate.gain, found=checkpoint, passed=checkpoint >= base + gate.gain),
+        Check(what="over the base", asked=over, found=checkpoint, passed=checkpoint >= over - NOISE),
     ]
     checks += [_artifact(told, checkpoint, artifacts[told.name]) for told in recipe.artifacts]
     return Verdict(metric=gate.metric, base=base, checkpoint=checkpoint, artifacts=artifacts, checks=checks)
@@ -56,4 +59,4 @@ def judge(recipe: ForgeRecipe, base: float, checkpoint: float, artifacts: dict[s
 
 def _artifact(told: Artifact, checkpoint: float, found: float) -> Check:
     asked = checkpoint - told.loss
-    return Check(what=told.name, asked=asked, found=found, passed=found >= asked - 1e-9, required=told.required)
+    return Check(what=told.name, asked=asked, found=found, passed=found >= asked - NOISE, required=told.required)

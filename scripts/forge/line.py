@@ -63,7 +63,7 @@ class Forging:
     def _run(self) -> dict[str, Finished]:
         base = base_of(self.recipe.base, self.settings)
         stages = plan(self.recipe)
-        named = keys(stages, digests(self.recipe, self.origin, base))
+        named = keys(stages, digests(self.recipe, self.origin, base, self.settings))
         for number, stage in enumerate(stages):
             share = (number / len(stages), 1 / len(stages))
             self.finished[stage.name] = self._stage(stage, named[stage.name], base, share)

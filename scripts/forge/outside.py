@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from server.errors import InvalidValue
+from server.settings import Settings
 
+from ..checkpoint import find_checkpoint
 from .plan import BASE
 from .recipe import ForgeRecipe, Section
 
@@ -20,12 +22,15 @@ FILES = {
 READERS = {"evaluate": ("evaluate", "quality")}  # kinds of stages, where they are not called as the section is
 
 
-def digests(recipe: ForgeRecipe, origin: Path, base: Path) -> dict[str, dict[str, str]]:
+def digests(recipe: ForgeRecipe, origin: Path, base: Path, settings: Settings) -> dict[str, dict[str, str]]:
     """By kind of stage and path. Raises InvalidValue for a file that is not there."""
     found = {BASE: {BASE: _digest(base)}}
     for section, fields in FILES.items():
         told: Section = getattr(recipe, section) or {}
         read = {path: _digest(place) for path, place in _named(told, fields, origin)}
+        teacher = told.get("teacher")
+        if isinstance(teacher, str) and teacher not in read:  # a model by its name, which may move on to another
+            read[teacher] = _digest(find_checkpoint(teacher, settings))
         found |= dict.fromkeys(READERS.get(section, (section,)), read)
     return found
 

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+from server.errors import InvalidValue
 from server.models.adopt import describe
 from server.models.files import storage_errors
 from server.models.lineage import read_record
@@ -19,6 +20,14 @@ def next_version(name: str, registry: Registry) -> str:
     pattern = re.compile(rf"{re.escape(name)}-v(\d+)")
     numbers = [int(found[1]) for model in registry.models if (found := pattern.fullmatch(model.name))]
     return f"{name}-v{max(numbers, default=0) + 1}"
+
+
+def refuse_taken(name: str, registry: Registry) -> None:
+    """Raises InvalidValue where a name means a model that is no version of it: as an alias it would hide that one."""
+    for model in registry.models:
+        is_version = re.fullmatch(rf"{re.escape(name)}-v\d+", model.name)
+        if not is_version and name in (model.name, *registry.aliases(model)):
+            raise InvalidValue(f"name: '{name}' is {model.name} already; choose another name for what is forged.")
 
 
 def registered(name: str, artifacts: dict[str, Path], settings: Settings) -> ModelSpec | None:

@@ -23,7 +23,7 @@ from scripts.reporting import Reporter
 from server.environment import child_environment
 from server.errors import InvalidValue
 from server.models.registry import Registry
-from server.settings import load_settings
+from server.settings import Settings, load_settings
 from tests.serving import running_server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
@@ -171,7 +171,7 @@ def test_a_file_is_read_by_some_stages_and_no_others(tmp_path: Path) -> None:
 
     def named(changed: Path, text: str) -> dict[str, str]:
         changed.write_text(text)
-        return keys(plan(recipe), digests(recipe, tmp_path / "recipe.yaml", tmp_path / "base"))
+        return keys(plan(recipe), digests(recipe, tmp_path / "recipe.yaml", tmp_path / "base", Settings()))
 
     after = ["finetune", "finetuned", "evaluate", "gguf-q8_0", "quality"]
     every = ["data", "distil", "distilled", *after]
@@ -186,7 +186,7 @@ def test_a_file_is_read_by_some_stages_and_no_others(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("")
     schema.unlink()
     with pytest.raises(InvalidValue, match=r"names schema\.json, and there is no"):
-        digests(recipe, tmp_path / "recipe.yaml", tmp_path / "base")
+        digests(recipe, tmp_path / "recipe.yaml", tmp_path / "base", Settings())
 
 
 class Counted(Forging):
