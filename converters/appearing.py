@@ -55,7 +55,7 @@ def _becoming(final: Path) -> Iterator[Path]:
     partial = final.with_name(f".{final.name}.partial")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with _owning(final):
+        with owning(final, "converting to"):
             if final.exists():
                 raise InvalidValue(f"{final} exists already; remove it or choose another name.")
             _remove(partial)
@@ -97,13 +97,13 @@ def _remove(partial: Path) -> None:
 
 
 @contextmanager
-def _owning(folder: Path) -> Iterator[None]:
-    """Hold the lock of a conversion to `folder`; a process that died holds none."""
+def owning(folder: Path, doing: str) -> Iterator[None]:
+    """Hold the lock of what is done to `folder`; a process that died holds none. Raises InvalidValue."""
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(timeout=PATIENCE)  # one whose parent was killed is about to end
     except Timeout:
-        raise InvalidValue(f"Another process is converting to {folder}.") from None
+        raise InvalidValue(f"Another process is {doing} {folder}.") from None
     try:
         yield
     finally:

@@ -106,12 +106,7 @@ def meter(order: Order) -> tuple[Meter, Path | None]:
     context = _context(checked_config(folder))
     if order.context is not None and context is not None and order.context > context:
         raise InvalidValue(f"--context {order.context} is more than the {context} tokens of {order.tokenizer}.")
-    try:
-        tokenizer = load_tokenizer(folder)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidValue(f"{order.tokenizer} has no tokenizer that can be loaded: {reason}") from None
-    return Tokens(tokenizer, order.context or context, order.tokenizer), folder
+    return Tokens(load_tokenizer(folder), order.context or context, order.tokenizer), folder
 
 
 def _context(config: dict[str, Any]) -> int | None:

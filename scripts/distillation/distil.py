@@ -10,6 +10,7 @@ from ..finetuning.encoding import load_tokenizer
 from ..finetuning.model import load_model
 from ..finetuning.objective import Objective
 from ..finetuning.processes import processes
+from ..finetuning.resuming import weights
 from ..finetuning.train import Ready, Trained, run
 from ..reporting import Reporter
 from . import cache
@@ -42,7 +43,8 @@ def _objective(recipe: DistillRecipe, teacher: Path, ready: Ready) -> Objective:
 
 def _cached(count: int, teacher: Path, ready: Ready) -> cache.Cache:
     """What the teacher says, asked by the main process once; the others wait."""
-    kept, padding, said = ready.folder / "teacher", ready.tokenizer.pad_token_id, ready.reporter.step
+    kept = ready.folder / f"teacher-{weights(teacher)[:12]}"  # another teacher of the same name says something else
+    padding, said = ready.tokenizer.pad_token_id, ready.reporter.step
     with processes().main_process_first():
         if not kept.exists():
             cache.write(

@@ -17,7 +17,7 @@ from .. import examples
 from ..finetuning.arguments import arguments
 from ..finetuning.encoding import load_tokenizer
 from ..finetuning.model import load_model
-from ..finetuning.resuming import last_whole, saying_full
+from ..finetuning.resuming import held, last_whole, saying_full
 from ..finetuning.train import CHECKPOINTS, Ready, Trained, callbacks_of, finish, prepare, steps_of
 from ..reporting import Reporter
 from .recipe import DistillRecipe, OnPolicy
@@ -26,9 +26,14 @@ from .vocabulary import same_vocabulary
 
 def on_policy(recipe: DistillRecipe, teacher: Path, folder: Path, settings: Settings, reporter: Reporter) -> Trained:
     """As `distil`; the validation loss is the divergence from the teacher. Raises InvalidValue for plain texts."""
-    assert recipe.on_policy is not None
     started = time.monotonic()
-    ready = prepare(recipe, folder, settings, reporter)
+    with held(folder):
+        return _run(recipe, teacher, prepare(recipe, folder, settings, reporter), started)
+
+
+def _run(recipe: DistillRecipe, teacher: Path, ready: Ready, started: float) -> Trained:
+    assert recipe.on_policy is not None
+    folder = ready.folder
     same_vocabulary(ready.tokenizer, load_tokenizer(teacher))
     steps, checkpoint = steps_of(recipe, ready), last_whole(folder / CHECKPOINTS)
     trainer = _trainer(recipe, recipe.on_policy, ready, load_model(teacher), steps, begins=checkpoint is None)

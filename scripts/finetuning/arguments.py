@@ -96,8 +96,8 @@ def _precision(recipe: Recipe) -> dict[str, Any]:
 
 
 def _measured(recipe: Recipe, steps: int) -> dict[str, Any]:
-    """Validations and checkpoints go together, so that the best of one is in the other."""
-    every = recipe.evaluate_every or max(1, steps // 10)
+    """Validations and checkpoints go together, so that the best of one is in the other; there is one at least."""
+    every = min(recipe.evaluate_every or max(1, steps // 10), steps)
     return {
         "eval_strategy": "steps",
         "eval_steps": every,

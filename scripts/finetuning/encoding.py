@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from jinja2.exceptions import TemplateError
+
 from server.errors import InvalidValue
 
 from ..examples import Example, Turn
@@ -49,6 +51,8 @@ class Encoder:
         """Raises InvalidValue where the template does not put an answer right behind its prompt."""
         if example.text:
             tokens = self._plain(example.text)
+            if len(tokens) < 2:
+                raise InvalidValue(f"The text {example.text[:40]!r} is one token, of which nothing can be learned.")
             return Encoded(tokens, [IGNORED, *tokens[1:]])
         turns = example.messages
         tokens = self._tokens(turns)
@@ -76,7 +80,11 @@ class Encoder:
 
     def _tokens(self, turns: Sequence[Turn], *, asks: bool = False) -> list[int]:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
+        try:
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
+        except (TemplateError, TypeError) as error:
+            said, reason = turns[-1].content[:40], " ".join(str(error).split())[:150]
+            raise InvalidValue(f"The chat template refuses the conversation of {said!r}: {reason}.") from None
         return self._plain(text)
 
     def _plain(self, text: str) -> list[int]:
@@ -85,10 +93,17 @@ class Encoder:
 
 
 def load_tokenizer(folder: Any) -> Any:
-    """The tokenizer of a checkpoint; nothing of it is executed. Padding is its own, or the end of the text."""
+    """The tokenizer of a checkpoint; nothing of it is executed. Padding is its own, or the end of the text.
+
+    Raises InvalidValue.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # noqa: BLE001  # tokenizers has no class of its own for a damaged file
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidValue(f"{folder} has no tokenizer that can be loaded: {reason}") from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as hf_logging
 
@@ -14,13 +15,13 @@ from server.errors import InvalidValue
 
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
-    """Raises InvalidValue for an architecture that transformers does not have."""
+    """Raises InvalidValue for an architecture that transformers does not have, and for damaged files."""
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of the weights, which are here
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, **settings
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
         raise InvalidValue(f"{folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from converters.appearing import owning
 from server.errors import InvalidValue, StorageFull
-from server.models.files import write_atomically
+from server.models.files import storage_errors, write_atomically
 
 from .processes import processes
 from .recipe import Recipe
@@ -21,14 +22,26 @@ RECIPE = "recipe.json"
 LEAST_FREE = 16 << 20  # bytes; a write that failed for want of room left less
 
 
-def claim(folder: Path, recipe: Recipe) -> None:
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """One run at a time in a folder: two would write over each other's checkpoints. Raises InvalidValue."""
+    if not processes().is_main_process:
+        yield
+        return
+    with storage_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with owning(folder, "training in"):
+        yield
+
+
+def claim(folder: Path, recipe: Recipe, base: Path) -> None:
     """Write down what is trained in a folder. Raises InvalidValue where that was something else."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = recipe.model_dump(mode="json") | {"data_sha256": digests(recipe.data)}
+    told = recipe.model_dump(mode="json") | {"data_sha256": digests(recipe.data), "base_sha256": weights(base)}
     path = folder / RECIPE
     if path.exists():
         before = json.loads(path.read_text("utf-8"))
-        changed = sorted(name for name in told if before.get(name) != told[name])
+        changed = sorted(name for name in told if before.get(name, told[name]) != told[name])
         if changed:
             raise InvalidValue(
                 f"{folder} holds a training with another {', '.join(changed)}. Remove it or name another folder."
@@ -70,6 +83,15 @@ def _is_whole(checkpoint: Path) -> bool:
     except (OSError, ValueError, TypeError):
         return False
     return True
+
+
+def weights(checkpoint: Path) -> str:
+    """sha256 of a checkpoint's weights: under its name may be others another time."""
+    whole = hashlib.sha256()
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
 
 
 def digests(data: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traine
 from converters import manifest
 from converters.appearing import appearing
 from converters.checkpoint import COMPANIONS
-from server.errors import InvalidValue
+from server.errors import CupolaError, InvalidValue
 from server.models.files import write_atomically
 from server.models.lineage import Scalar
 from server.settings import Settings
@@ -31,7 +31,7 @@ from .model import context_of, trainable
 from .objective import NextToken, Objective, load_loss
 from .processes import processes
 from .recipe import Recipe
-from .resuming import claim, digests, last_whole, saying_full
+from .resuming import claim, digests, held, last_whole, saying_full
 from .trainer import build
 from .watching import Board, Log, Progress
 
@@ -40,6 +40,10 @@ SUMMARY = "trained.json"  # beside it: the figures of the training
 CHECKPOINTS = "checkpoints"
 LOG = "log.jsonl"
 LIBRARIES = ("torch", "transformers", "peft", "accelerate")
+
+
+class Diverged(CupolaError):
+    """A training came to a loss that is no number."""
 
 
 class Trained(BaseModel):
@@ -90,7 +94,18 @@ def run(
 ) -> Trained:
     """A training with an objective of its own."""
     started = time.monotonic()
-    ready = prepare(recipe, folder, settings, reporter)
+    with held(folder):
+        return _run(recipe, prepare(recipe, folder, settings, reporter), objective, watching, started)
+
+
+def _run(
+    recipe: Recipe,
+    ready: Ready,
+    objective: Callable[[Ready], Objective],
+    watching: Sequence[TrainerCallback],
+    started: float,
+) -> Trained:
+    folder, reporter = ready.folder, ready.reporter
     steps = steps_of(recipe, ready)
     checkpoint = last_whole(folder / CHECKPOINTS)
     if processes().is_main_process:
@@ -120,8 +135,14 @@ def steps_of(recipe: Recipe, ready: Ready) -> int:
 def finish(
     trainer: Trainer, ready: Ready, recipe: Recipe, steps: int, checkpoint: Path | None, started: float
 ) -> Trained:
-    """Write what was learned, by the main process, and sum up."""
+    """Write what was learned, by the main process, and sum up. Raises Diverged."""
     outcome = _outcome(trainer.state, ready, recipe, steps, checkpoint, time.monotonic() - started)
+    if not math.isfinite(outcome.validation):
+        raise Diverged(
+            f"The training in {ready.folder} came to a loss that is no number, so no model was written. Remove the"
+            " folder and take a smaller learning rate; where the loss was none before the first step, the base or the"
+            " loss function is broken."
+        )
     if processes().is_main_process:
         # First, so that where there is a model it is there to be read.
         write_atomically(ready.folder / SUMMARY, outcome.model_dump_json(indent=1))
@@ -142,7 +163,7 @@ def prepare(recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter
         base = find_checkpoint(recipe.base, settings)
     tokenizer = load_tokenizer(base)
     if processes().is_main_process:
-        claim(folder, recipe)
+        claim(folder, recipe, base)
     set_seed(recipe.seed)
     model = methods.find(recipe.method).prepare(recipe, base)
     context = context_of(model)

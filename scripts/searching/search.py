@@ -1,6 +1,7 @@
 """Trials of a recipe in a study that is kept in SQLite: killed, it goes on with the trials that are left."""
 
 import shutil
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from server.settings import Settings
 from .. import examples
 from ..checkpoint import find_checkpoint
 from ..finetuning.arguments import VALIDATION
-from ..finetuning.resuming import claim
-from ..finetuning.train import MODEL, train
+from ..finetuning.resuming import claim, held
+from ..finetuning.train import MODEL, Diverged, train
 from ..reporting import Reporter
 from . import page
 from .recipe import Range, SearchRecipe, Value, searched, tuned
@@ -51,7 +52,12 @@ class Found(BaseModel):
 
 def search(recipe: SearchRecipe, origin: Path, folder: Path, settings: Settings, reporter: Reporter) -> Found:
     """Everything is in `folder`; the best trial's model stays, the others' go. Raises InvalidValue."""
-    _claim(recipe, origin, folder, settings)
+    with held(folder):
+        _claim(recipe, origin, folder, settings)
+        return _search(recipe, origin, folder, settings, reporter)
+
+
+def _search(recipe: SearchRecipe, origin: Path, folder: Path, settings: Settings, reporter: Reporter) -> Found:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = _study(recipe, folder)
     left = recipe.trials - sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study.trials)
@@ -115,11 +121,11 @@ class _Pruning(TrainerCallback):
 def _claim(recipe: SearchRecipe, origin: Path, folder: Path, settings: Settings) -> None:
     """Write down what is searched in a folder. Raises InvalidValue where that was something else."""
     told = searched(recipe, origin)
-    find_checkpoint(told.base, settings)  # a base or data that is a mistake claims nothing
+    base = find_checkpoint(told.base, settings)  # a base or data that is a mistake claims nothing
     for split in ("train", "validation"):
         examples.read(told.data / f"{split}.jsonl")
     with storage_errors(folder):
-        claim(folder, told)
+        claim(folder, told, base)
 
 
 def _study(recipe: SearchRecipe, folder: Path) -> optuna.Study:
@@ -156,10 +162,13 @@ def _try(
 ) -> None:
     values = {name: _suggested(trial, name, space) for name, space in recipe.space.items()}
     pruning = _Pruning(trial)
-    train(tuned(recipe, values, origin), folder / f"trial-{trial.number}", settings, reporter, [pruning])
+    ended = False
+    with suppress(Diverged):
+        train(tuned(recipe, values, origin), folder / f"trial-{trial.number}", settings, reporter, [pruning])
+        ended = True
     if pruning.pruned:
         study.tell(trial, state=TrialState.PRUNED)
-    elif isfinite(loss := min(pruning.losses)):
+    elif ended and isfinite(loss := min(pruning.losses)):
         study.tell(trial, loss)
     else:
         study.tell(trial, state=TrialState.FAIL)
