@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -92,9 +93,13 @@ def last_phase(quality: Quality | None) -> Phase:
 
 
 def end_with_parent() -> None:
-    """Wait for the end of stdin, which comes when the parent ends, however it does."""
-    _wait_for_parent()
-    os._exit(1)
+    """Wait for the end of stdin, which comes when the parent ends, however it does.
+
+    Only a pipe is held by a parent: /dev/null, as under nohup or a service manager, is at its end from the beginning.
+    """
+    if _parent_holds_stdin():
+        _wait_for_parent()
+        os._exit(1)
 
 
 def leave_with_parent() -> None:
@@ -111,8 +116,18 @@ def _interrupt_with_parent() -> None:
     if sys.platform == "win32":
         end_with_parent()
         return
+    if not _parent_holds_stdin():
+        return
     _wait_for_parent()
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # to this thread, whose system call ends
+
+
+def _parent_holds_stdin() -> bool:
+    try:
+        kind = os.fstat(0).st_mode
+    except OSError:  # it is closed
+        return False
+    return stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)
 
 
 def _wait_for_parent() -> None:

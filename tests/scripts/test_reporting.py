@@ -1,6 +1,9 @@
 """What tools say while they work."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +26,27 @@ def test_for_a_program_every_step_is_a_line(capfd: pytest.CaptureFixture[str], m
         for step in range(3):
             reporter.step(step / 4, f"step {step}")
     assert [json.loads(line).get("fraction", 0) for line in capfd.readouterr().out.splitlines()] == [0, 0.25, 0.5]
+
+
+TOOL = """
+import time
+from scripts.reporting import reporting
+with reporting(as_json=True) as reporter:
+    time.sleep(1)
+    reporter.say("done")
+"""
+
+
+def test_for_a_program_it_ends_with_the_pipe_that_the_program_holds() -> None:
+    ended = subprocess.run([sys.executable, "-P", "-c", TOOL], input="", capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("given", ["nothing", "a file", "closed"])
+def test_without_a_pipe_nobody_is_waited_for(given: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    source = {"nothing": "</dev/null", "a file": f"<{tmp_path / 'empty'}", "closed": "<&-"}[given]
+    command = f'exec "{sys.executable}" -P -c "$1" {source}'
+    ended = subprocess.run(["/bin/sh", "-c", command, "sh", TOOL], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout) == {"doing": "done"}
