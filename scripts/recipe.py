@@ -1,9 +1,11 @@
 """What every recipe is: a YAML file of known fields, with changes from the command line, checked before it is used."""
 
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from converters import plain_yaml
 from server.errors import InvalidValue
@@ -78,9 +80,40 @@ def checked(kind: type[Kind], fields: dict[str, Any], path: Path, section: str =
     except ValidationError as error:
         within = (section,) if section else ()
         found = [
-            f"{'.'.join(map(str, (*within, *item['loc']))) or 'the recipe'}: {item['msg']}" for item in error.errors()
+            f"{'.'.join(map(str, (*within, *item['loc']))) or 'the recipe'}: {_wrong(kind, item)}"
+            for item in error.errors()
         ]
         raise InvalidValue(f"{path}: {'; '.join(found)}.") from None
+
+
+def _wrong(kind: type[BaseModel], item: ErrorDetails) -> str:
+    """What is wrong with a field. One that is unknown is mostly misspelt, so the fields that there are are told."""
+    if item["type"] != "extra_forbidden":
+        return item["msg"].removeprefix("Value error, ")
+    *outer, last = item["loc"]
+    known = _fields(kind, outer)
+    likely = get_close_matches(str(last), known, n=1)
+    if likely:
+        return f"there is no such field (did you mean {likely[0]}?)"
+    return f"there is no such field (known: {', '.join(known)})" if known else "there is no such field"
+
+
+def _fields(kind: type[BaseModel], steps: list[int | str]) -> list[str]:
+    """The names in a section; none where several kinds of section could stand there."""
+    for step in steps:
+        if isinstance(step, int):
+            continue
+        found = _sections(kind.model_fields[step].annotation) if step in kind.model_fields else []
+        if len(found) != 1:
+            return []
+        kind = found[0]
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _sections(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _sections(inner)]
 
 
 def assigned(changes: list[str], given: dict[str, Any]) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_a_folder_is_of_one_search(small: Path, data: Path, tmp_path: Path) -> N
     ("fields", "complaint"),
     [
         ({"space": {}}, "space"),
-        ({"space": {"learning_rat": [1, 2]}}, "learning_rat: Extra inputs"),
+        ({"space": {"learning_rat": [1, 2]}}, "learning_rat: there is no such field .did you mean learning_rate"),
         ({"space": {"learning_rate": {"low": 2, "high": 1}}}, "low 2 is not below high 1"),
         ({"space": {"learning_rate": {"low": 0, "high": 1, "log": True}}}, "begins above 0"),
         ({"trials": 0}, "trials"),

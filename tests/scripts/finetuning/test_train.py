@@ -243,7 +243,7 @@ def test_how_a_batch_is_computed_changes_nothing(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("base: x\ndata: y\nlearning_rat: 1\n", "learning_rat: Extra inputs"),
+        ("base: x\ndata: y\nlearning_rat: 1\n", "learning_rat: there is no such field .did you mean learning_rate"),
         ("base: x\ndata: y\nbatch: 16\nmicro_batch: 5\n", "no multiple of micro_batch 5"),
         ("base: x\n", "data: Field required"),
         ("- a\n", "holds no fields"),

@@ -146,7 +146,7 @@ def test_an_order_in_a_file_is_changed_by_options(tmp_path: Path) -> None:
     ("fields", "complaint"),
     [
         ({}, "prompts: Field required"),
-        ({"prompts": "p", "sample": 2}, "sample: Extra inputs"),
+        ({"prompts": "p", "sample": 2}, "sample: there is no such field .did you mean samples"),
         ({"prompts": "p", "teachers": ["smollm2"]}, r"teachers\.0.*'smollm2' names no teacher"),
         ({"prompts": "p", "teachers": ["http://h:80a/v1#m"]}, "'http://h:80a/v1#m' names no teacher"),
         ({"prompts": "p", "teachers": ["http://a..b/v1#m"]}, "names no teacher"),

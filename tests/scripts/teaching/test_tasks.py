@@ -201,7 +201,7 @@ def test_an_unknown_task_lists_the_known(name: str) -> None:
         ('user: "{a}"\nanswer: {label: kind}', "an answer has no field kind"),
         ('user: "{a}"\nanswer: {extract: "("}', "no regular expression"),
         ('user: "{a}"\ngenerate: {fields: [b]}', "does not use"),
-        ('user: "{a}"\nanswers: {}', "answers: Extra inputs"),
+        ('user: "{a}"\nanswers: {}', "answers: there is no such field .did you mean answer"),
     ],
 )
 def test_a_bad_task_says_what_is_wrong(content: str, complaint: str, tmp_path: Path) -> None:
