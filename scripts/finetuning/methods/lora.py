@@ -37,5 +37,6 @@ def adapted(model: Any, recipe: Recipe) -> Any:
 
 
 def save(model: Any, folder: Path) -> None:
-    """adapter_config.json and adapter_model.safetensors."""
+    """adapter_config.json and adapter_model.safetensors, without PEFT's empty form of a model card."""
     model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
