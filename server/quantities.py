@@ -17,13 +17,13 @@ _POWERS = "kmgt"
 def seconds_of(value: object) -> float:
     """Seconds of a number or of text like '5m'. Raises ValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _finite(float(value))
+        return _finite(value)
     text = str(value).strip().lower()
     sign = -1 if text.startswith("-") else 1
     if _DURATION.fullmatch(text.removeprefix("-")):
-        return sign * sum(float(number) * _SECONDS[unit] for number, unit in _STEP.findall(text))
+        return _finite(sign * sum(float(number) * _SECONDS[unit] for number, unit in _STEP.findall(text)))
     try:
-        return _finite(float(text))
+        return _finite(text)
     except ValueError:
         raise ValueError("is not a duration; write seconds, or like '90s', '5m', '1h30m'") from None
 
@@ -43,9 +43,14 @@ def bytes_of(value: object) -> int:
         raise ValueError("is not a size; write bytes, or like '512MB', '2GB', '2GiB'") from None
 
 
-def _finite(seconds: float) -> float:
+def _finite(value: float | str) -> float:
+    """Numbers of 309 digits and more are none of time, and JSON has them."""
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
     if not math.isfinite(seconds):
-        raise ValueError("not finite")
+        raise ValueError("is not a duration: it never ends")
     return seconds
 
 
