@@ -19,9 +19,13 @@ class Gpus:
         self._handles: dict[str, Any] = {}
         self._first: dict[str, float] = {}
         library = self._library
-        if library is not None:
+        if library is None:
+            return
+        try:
             for index in range(library.nvmlDeviceGetCount()):
                 self._handles[f"gpu-{index}"] = library.nvmlDeviceGetHandleByIndex(index)
+        except library.NVMLError as error:  # one that fell off the bus must not keep the server from starting
+            log.info("energy of GPU %d and later ones is not measured: %s", len(self._handles), error)
 
     def read(self) -> Mapping[str, float]:
         """Joules by GPU."""
