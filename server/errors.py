@@ -13,6 +13,7 @@
     |  |- ModelInUse                 409  it is not unloaded while it answers, unless that is forced
     |  |- HostNotAllowed             403
     |  |- CrossSiteRefused           403  another site's page wants to change something here
+    |  |- ShutdownRefused            403  a client does not end the server of everybody else
     |  |- KeyRefused                 401  no API key, or one that is not known
     |  `- ScopeMissing               403  the key is known, and may not do this
     |- NotFound                      404  invalid_request_error
@@ -129,6 +130,11 @@ class HostNotAllowed(RequestError):
 class CrossSiteRefused(RequestError):
     status = 403
     code = "cross_site_refused"
+
+
+class ShutdownRefused(RequestError):
+    status = 403
+    code = "shutdown_refused"
 
 
 class KeyRefused(RequestError):

@@ -15,7 +15,6 @@ from .schemas import Row, Runtime
 
 PROVIDER = "Cupola"
 MEGABYTE = 1_000_000
-LOADED = frozenset({"loaded", "asleep"})  # states of the pool's models
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def entries(registry: Registry, chooser: Chooser) -> list[Entry]:
 
 def loaded(residents: list[Resident]) -> list[str]:
     """Ids of what is loaded, each once, also where two variants are."""
-    return list(dict.fromkeys(_resident_id(resident) for resident in residents if resident.state in LOADED))
+    return list(dict.fromkeys(_resident_id(resident) for resident in residents if resident.loaded))
 
 
 def _resident_id(resident: Resident) -> str:

@@ -1,24 +1,16 @@
 """Foundry Local's newer web service, 1.x and 2.x. What it shares with OpenAI's API is where that is."""
 
 import os
-from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 
-from ...errors import InvalidValue, ModelNotPulled, RequestError
+from ...errors import InvalidValue, ModelNotPulled, ShutdownRefused
 from ..cancel import while_connected
 from ..foundry import catalogue
 from ..foundry.schemas import State, WebStatus
 from ..services import Collaborators, Services
 
 router = APIRouter(tags=["foundry"])
-
-
-class ShutdownRefused(RequestError):
-    """A client does not end the server of everybody else."""
-
-    status = HTTPStatus.FORBIDDEN
-    code = "shutdown_refused"
 
 
 @router.get("/status")
@@ -63,4 +55,4 @@ async def shutdown() -> None:
 def _is_loaded(services: Services, name: str) -> bool:
     spec, choices = services.chooser.ranking(name)
     residents = [services.pool.resident(spec, choice.variant) for choice in choices]
-    return any(resident is not None and resident.state in catalogue.LOADED for resident in residents)
+    return any(resident is not None and resident.loaded for resident in residents)
