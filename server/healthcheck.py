@@ -5,11 +5,11 @@ and is answered while models load: whoever restarts what is unhealthy shall not 
 """
 
 import http.client
-import ipaddress
 import sys
 
+from .address import reached
 from .errors import CupolaError
-from .settings import Settings, load_settings
+from .settings import load_settings
 
 SECONDS = 4.0  # less than the five that the Dockerfile allows, so that the sentence is written
 
@@ -20,7 +20,7 @@ def main() -> int:
         settings = load_settings()
     except CupolaError as error:
         return failed(error.message)
-    connection = http.client.HTTPConnection(address_of(settings), settings.port, timeout=SECONDS)
+    connection = http.client.HTTPConnection(reached(settings.host), settings.port, timeout=SECONDS)
     try:
         connection.request("GET", "/health/live", headers={"Host": "localhost"})
         status = connection.getresponse().status
@@ -29,17 +29,6 @@ def main() -> int:
     finally:
         connection.close()
     return 0 if status == http.client.OK else failed(f"{settings.url}/health/live answers {status}")
-
-
-def address_of(settings: Settings) -> str:
-    """Where to ask a server that may listen on every address."""
-    try:
-        everywhere = ipaddress.ip_address(settings.host).is_unspecified
-    except ValueError:
-        return settings.host
-    if not everywhere:
-        return settings.host
-    return "::1" if ":" in settings.host else "127.0.0.1"
 
 
 def failed(message: str) -> int:

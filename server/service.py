@@ -21,6 +21,7 @@ import psutil
 from filelock import FileLock, Timeout
 from pydantic import SecretStr
 
+from .address import reached, url_of
 from .child.platform import birth, describe_exit, detached_options
 from .environment import full_environment
 from .errors import EXIT_CONFIG, ConfigError, StorageFailed, Unavailable
@@ -31,7 +32,6 @@ STOP_SECONDS = 5.0  # beyond the grace for running streams, before a server that
 POLL_SECONDS = 0.02
 LOG_BYTES = 10_000_000  # a larger log is put aside when the next server starts
 LAST_LINES = 12
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a server that listens everywhere is reached
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ def addressed(settings: Settings) -> Settings:
     record = _read(record_path(settings))
     if record is None or {"host", "port"} & settings.model_fields_set or birth(record.pid) != record.birth:
         return settings
-    return settings.model_copy(update={"host": EVERYWHERE.get(record.host, record.host), "port": record.port})
+    return settings.model_copy(update={"host": reached(record.host), "port": record.port})
 
 
 def settled(settings: Settings) -> Running | None:
@@ -255,9 +255,7 @@ def _found(path: Path, log: Path) -> Running | None:
     record = _read(path)
     if record is None or birth(record.pid) != record.birth:
         return None
-    host = EVERYWHERE.get(record.host, record.host)
-    address = f"[{host}]" if ":" in host else host
-    return Running(record.pid, f"http://{address}:{record.port}", log)
+    return Running(record.pid, url_of(reached(record.host), record.port), log)
 
 
 def _read(path: Path) -> Record | None:

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from . import settings_file
+from .address import reached, url_of
 from .errors import ConfigError
 from .quantities import Bytes, Seconds, WholeSeconds
 from .settings_file import Entry
@@ -158,8 +159,7 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """Where the server of these settings is reached from this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # compared, not bound
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return url_of(reached(self.host), self.port)
 
     @property
     def overlay(self) -> Path:

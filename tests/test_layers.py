@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Lowest first. A module may import its own layer and those below.
 LAYERS = (
-    {"types", "errors", "settings", "settings_file", "quantities", "logs", "json_schemas", "environment", "notify", ""},
+    {"types", "errors", "settings", "settings_file", "quantities", "logs", "json_schemas", "environment", "notify"}
+    | {"address", ""},
     {"child"},
     {"models", "hardware", "service"},
     {"runners"},

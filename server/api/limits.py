@@ -11,6 +11,7 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..address import is_everywhere
 from ..errors import (
     BodyTooLarge,
     CrossSiteRefused,
@@ -36,7 +37,7 @@ class Border:
         self._app = app
         self._max_body = settings.max_body_bytes
         self._hosts = frozenset({*LOCAL_NAMES, settings.host.lower(), *settings.hosts})
-        self._any_address = is_wildcard(settings.host)
+        self._any_address = is_everywhere(settings.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,14 +94,6 @@ def check_size(headers: list[tuple[bytes, bytes]]) -> None:
     """Raise HeadersTooLarge. The parser's own limit is for heads that have not arrived whole."""
     if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"More than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them.")
-
-
-def is_wildcard(host: str) -> bool:
-    """Whether this address to listen on means every address of the machine."""
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return not host
 
 
 def check_host(values: list[str], allowed: Collection[str], *, any_address: bool = False) -> None:

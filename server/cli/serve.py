@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..address import url_of
 from ..errors import ConfigError
 from ..settings import Settings, load_settings
 from .arguments import model_names
@@ -140,7 +141,7 @@ def listen(settings: Settings) -> socket.socket:
 
 def announce(host: str, port: int, model: str, *, guarded: bool) -> None:
     """Where the server is, and a line to try."""
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    address = url_of(host, port)
     key = ' -H "Authorization: Bearer $CUPOLA_API_KEY"' if guarded else ""
     question = '{"role": "user", "content": "What is the capital of France?"}'
     typer.echo(f"Cupola serves on {address}  (Ctrl-C ends it). Try:\n")

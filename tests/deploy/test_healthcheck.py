@@ -9,9 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from server.address import reached
 from server.environment import child_environment
-from server.healthcheck import address_of
-from server.settings import Settings
 
 from ..serving import RunningServer
 
@@ -95,4 +94,4 @@ def test_a_wrong_setting_is_said() -> None:
     ],
 )
 def test_a_server_on_every_address_is_asked_on_loopback(host: str, asked: str) -> None:
-    assert address_of(Settings(host=host)) == asked
+    assert reached(host) == asked
