@@ -5,12 +5,13 @@ import logging
 from ..settings import Settings
 from ..types import Request
 from .accounting import OTHER, Account
+from .gate import METRICS, OPEN
 
 log = logging.getLogger("server.access")
 prompts = logging.getLogger("server.prompts")
 
 # A monitor asks these every few seconds; their lines would be most of the log.
-QUIET = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/version"})
+QUIET = OPEN | {METRICS}
 LONGEST_PROMPT = 2_000
 LONGEST_PATH = 200
 

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def load(name: Name, keep_alive: KeepAlive = None, as_json: AsJson = False) -> None:
     """Load a model in the running server, so that its first request need not wait."""
     settings = addressed(load_settings())
-    body = {"model": name} | ({"keep_alive": _time(keep_alive)} if keep_alive is not None else {})
+    body = {"model": name} | ({"keep_alive": keep_alive} if keep_alive is not None else {})
     answer = call(settings, "POST", "/admin/load", body, timeout=settings.load_timeout)
     _tell(answer, f"{answer.get('id', name)} is loaded.", as_json=as_json)
 
@@ -56,11 +56,3 @@ def reload_models(as_json: AsJson = False) -> None:
 
 def _tell(answer: dict[str, Any], text: str, *, as_json: bool) -> None:
     typer.echo(json.dumps(answer, indent=2) if as_json else text)
-
-
-def _time(text: str) -> float | str:
-    """A number of seconds as such; what has a unit is for the server to read."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

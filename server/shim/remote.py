@@ -50,7 +50,7 @@ class Remote:
 
     def __init__(self, url: str, settings: Settings, timeout: float | None = None) -> None:
         self.url = url
-        secret = getattr(settings, "api_key", None)
+        secret = settings.api_key
         self._headers = {"Authorization": f"Bearer {secret.get_secret_value()}"} if secret else {}
         self._timeout = timeout
 
@@ -74,9 +74,8 @@ class Remote:
     def _request(self, method: str, path: str, body: Body | None) -> Any:
         connection = HTTPConnection(self.url.removeprefix("http://"), timeout=self._timeout)
         try:
-            headers = self._headers | {
-                "Connection": "close"
-            }  # the answer then owns the socket, and closing one closes both
+            # The answer then owns the socket, and closing one closes both.
+            headers = self._headers | {"Connection": "close"}
             if body is not None:
                 headers["Content-Type"] = "application/json"
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
