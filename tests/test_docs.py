@@ -6,46 +6,11 @@ import pytest
 import typer
 from fastapi.routing import APIRoute
 
-from server.api.routes import (
-    anthropic,
-    chat,
-    completions,
-    embeddings,
-    exposition,
-    foundry,
-    foundry_web,
-    health,
-    models,
-    ollama,
-    ollama_embed,
-    ollama_models,
-    rerank,
-    responses,
-    system,
-    tokens,
-)
+from server.app import ROUTES as MODULES
 from server.cli import app as command
 from server.settings import Settings
 
 DOCS = Path(__file__).parent.parent / "docs"
-MODULES = (
-    anthropic,
-    chat,
-    completions,
-    embeddings,
-    exposition,
-    foundry,
-    foundry_web,
-    health,
-    models,
-    ollama,
-    ollama_embed,
-    ollama_models,
-    rerank,
-    responses,
-    system,
-    tokens,
-)
 ROUTES = [route.path for module in MODULES for route in module.router.routes if isinstance(route, APIRoute)]
 COMMANDS = typer.main.get_command(command).commands  # type: ignore[attr-defined]
 
