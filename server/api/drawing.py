@@ -22,7 +22,7 @@ def draw(pool: Pool) -> Picture:
 
 def _loaded(resident: Resident) -> LoadedModel:
     rss, seconds = _process(resident.pid)
-    variant, state = resident.variant, resident.state
+    variant, ready = resident.variant, resident.loaded
     manifest = resident.choice.candidate.manifest
     return LoadedModel(
         model=resident.spec.name,
@@ -31,11 +31,12 @@ def _loaded(resident: Resident) -> LoadedModel:
         engine=variant.backend,
         quantization=variant.quantization,
         device=resident.choice.device or "cpu",
-        state=state,
+        loading=resident.state == "loading",
+        ready=ready,
         users=resident.users,
-        encodes=state == "loaded" and resident.dimension is not None,
+        encodes=ready and resident.dimension is not None,
         rss=rss,
-        kv=_kv_bytes(resident) if state == "loaded" else 0,
+        kv=_kv_bytes(resident) if ready and not resident.asleep else 0,
         weights=manifest.size if manifest is not None else None,
         cpu_seconds=seconds,
     )

@@ -36,8 +36,7 @@ class Exported(Collector):
     def collect(self) -> Iterator[Metric]:
         picture = self._draw()
         self._energy.sample(picture)
-        for model in picture.models:
-            self._meter.stands(model)
+        self._meter.look(picture.models)
         models = self._meter.models
         yield from _requests(self._meter.requests)
         yield from _of_models(models)

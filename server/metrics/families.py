@@ -68,7 +68,9 @@ COUNTERS: Mapping[str, Family] = {
 LABELLED: Mapping[str, Family] = {
     "unloads": Family("cupola_unloads", "Unloads, by reason.", labels=("model", "reason")),
     "loads": Family("cupola_loads", "Loads, by how they ended.", labels=("model", "result")),
-    "restarts": Family("cupola_worker_restarts", "Workers that were replaced, by cause.", labels=("model", "cause")),
+    "restarts": Family(
+        "cupola_worker_restarts", "Workers that ended by themselves, by cause.", labels=("model", "cause")
+    ),
 }
 
 # What is read at the moment of a scrape.

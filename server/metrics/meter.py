@@ -1,7 +1,7 @@
 """The only writer of metrics. Every label is a word of ours: a model of models.yaml, a route, a status, a code."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import CupolaError, Unavailable
@@ -9,7 +9,7 @@ from ..types import Usage
 from ..worker.messages import StepDone
 from .dialects import vllm
 from .families import HISTOGRAMS, REQUEST_SECONDS, UNKNOWN
-from .numbers import Distribution, ModelNumbers
+from .numbers import Distribution, ModelNumbers, Standing
 from .picture import LoadedModel
 
 CANCELLED = 499  # what proxies log for a client that closed its request
@@ -132,47 +132,43 @@ class Meter:
 
     # What the pool tells.
 
-    def step(self, model: str, step: StepDone) -> None:
-        """An engine has made a step, or says how things stand."""
+    def step(self, model: str, worker: Hashable, step: StepDone) -> None:
+        """An engine has made a step, or says how things stand. Its worker is told from others of the same model."""
         numbers = self.of(model)
-        numbers.running, numbers.waiting = step.running, step.waiting
-        numbers.kv_used, numbers.kv_capacity = step.kv_used, step.kv_capacity
+        numbers.engines[worker] = Standing(step.running, step.waiting, step.kv_used, step.kv_capacity)
         if step.sequences:
             numbers.steps += 1
             numbers.observe("batch_size", step.sequences)
             numbers.observe("forward", step.seconds)
             numbers.observe("step_tokens", step.decode_tokens + step.prefill_tokens)
 
-    def stands(self, loaded: LoadedModel) -> None:
-        """Who uses a model that makes no steps: one that is loading, or that makes vectors."""
-        numbers = self.of(loaded.model)
-        if loaded.state == "loading":
-            numbers.waiting = loaded.users
-        elif loaded.encodes:
-            numbers.running = loaded.users
+    def look(self, present: Collection[LoadedModel]) -> None:
+        """Who uses models that make no steps to say so: those that are loading, and those that make vectors."""
+        for numbers in self._models.values():
+            numbers.loading = numbers.encoding = 0
+        for one in present:
+            self.of(one.model).loading += one.users * one.loading
+            self.of(one.model).encoding += one.users * one.encodes
 
     def loaded(self, model: str, seconds: float) -> None:
         numbers = self.of(model)
-        numbers.waiting = 0
         numbers.loads["ok"] += 1
         numbers.observe("load", seconds)
 
     def load_failed(self, model: str) -> None:
-        numbers = self.of(model)
-        numbers.waiting = 0
-        numbers.loads["failed"] += 1
+        self.of(model).loads["failed"] += 1
 
-    def unloaded(self, model: str, reason: str) -> None:
-        """Reasons: idle, budget, asked, reload, died, closing."""
+    def unloaded(self, model: str, worker: Hashable, reason: str) -> None:
+        """Its process is gone. Reasons: idle, budget, asked, reload, died, closing."""
         numbers = self.of(model)
         numbers.unloads[reason] += 1
-        numbers.running = numbers.waiting = numbers.kv_used = 0
+        numbers.engines.pop(worker, None)
 
     def evicted(self, model: str) -> None:
         self.of(model).evictions += 1
 
     def restarted(self, model: str, cause: str) -> None:
-        """A worker that died is replaced; the cause is how it ended: `killed by SIGKILL`, `exit status 70`, ..."""
+        """A worker has died, and the next request has another; the cause is how it ended: `killed by SIGKILL`, ..."""
         self.of(model).restarts[cause] += 1
 
     def fell_back(self, model: str) -> None:

@@ -2,9 +2,10 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
 
 from .families import Family
 
@@ -38,6 +39,15 @@ class Distribution:
         return list(zip(names, accumulate(self._counts), strict=True))
 
 
+class Standing(NamedTuple):
+    """How things stand in one engine behind its latest step."""
+
+    running: int
+    waiting: int
+    kv_used: int
+    kv_capacity: int
+
+
 @dataclass(slots=True)
 class ModelNumbers:
     """Of one model. What is measured once may be kept with several sets of edges: `observed` has the distributions by
@@ -60,11 +70,10 @@ class ModelNumbers:
     unloads: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(UNLOADS, 0)))
     restarts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(DEATHS, 0)))
     finished: Counter[str] = field(default_factory=lambda: Counter(stop=0, length=0, abort=0, error=0))
-    # How things stood behind the latest step.
-    running: int = 0
-    waiting: int = 0
-    kv_used: int = 0
-    kv_capacity: int = 0
+    # Two variants of a model, or its older and its newer description, may run at a time.
+    engines: dict[Hashable, Standing] = field(default_factory=dict)  # by worker
+    loading: int = 0  # requests that wait for a load, at the latest scrape
+    encoding: int = 0  # requests of workers that make no steps, likewise
 
     @classmethod
     def of(cls, *dialects: Mapping[str, Family]) -> "ModelNumbers":
@@ -77,8 +86,17 @@ class ModelNumbers:
         return cls(observed, kept)
 
     @property
+    def running(self) -> int:
+        return self.encoding + sum(engine.running for engine in self.engines.values())
+
+    @property
+    def waiting(self) -> int:
+        return self.loading + sum(engine.waiting for engine in self.engines.values())
+
+    @property
     def kv_ratio(self) -> float:
-        return self.kv_used / self.kv_capacity if self.kv_capacity else 0.0
+        capacity = sum(engine.kv_capacity for engine in self.engines.values())
+        return sum(engine.kv_used for engine in self.engines.values()) / capacity if capacity else 0.0
 
     def observe(self, name: str, value: float, times: int = 1) -> None:
         for distribution in self.observed[name]:

@@ -5,7 +5,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that has a worker. `state` is the pool's word for it. Sizes are bytes; None where they are not known."""
+    """A model that has a worker, or gets one. Sizes are bytes; None where they are not known.
+
+    `ready`: it answers; of one that is asleep only the KV memory was given back. `encodes`: it is ready, and makes
+    vectors.
+    """
 
     model: str
     variant: str
@@ -13,18 +17,14 @@ class LoadedModel:
     engine: str
     quantization: str
     device: str
-    state: str
+    loading: bool
+    ready: bool
     users: int
     encodes: bool
     rss: int | None
     kv: int | None
     weights: int | None
     cpu_seconds: float | None
-
-    @property
-    def ready(self) -> bool:
-        """Whether it answers; of one that is asleep only the KV memory was given back."""
-        return self.state in {"loaded", "asleep"}
 
 
 @dataclass(frozen=True, slots=True)

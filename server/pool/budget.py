@@ -28,6 +28,10 @@ class Budget:
         """Note what its worker takes now."""
         self._learned[resident.key] = max(self._learned.get(resident.key, 0), resident.memory() or 0)
 
+    def forget(self, key: str) -> None:
+        """The model is described otherwise now: what it took says nothing any more."""
+        self._learned.pop(key, None)
+
     def room(self, residents: Iterable[Resident]) -> int:
         """What another model may take now: of the budget, with what the loaded ones may still come to need, and of
         what the system has free."""

@@ -61,6 +61,8 @@ class Loader:
             await resident.load(message, self._settings.load_timeout)
         except TimeoutError:
             raise LoadFailed(f"{resident.key} did not load within {self._settings.load_timeout:.0f} s.") from None
+        except OSError as error:
+            raise LoadFailed(f"No process for {resident.key} could be started: {error.strerror}.") from None
         log.info("loaded %s in %.1f s", resident.key, resident.load_seconds)
 
     def _sized(self, resident: Resident) -> int:

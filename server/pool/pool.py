@@ -9,15 +9,15 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 
-from ..errors import LoadFailed, ModelInUse, ModelLoading, NotEnoughMemory, QueueFull
+from ..errors import LoadFailed, ModelInUse, NotEnoughMemory, QueueFull
 from ..metrics.meter import Meter
 from ..models.choice import Chooser
 from ..models.select import Choice
 from ..models.spec import ModelSpec, Variant
 from ..models.store import Store
 from ..settings import Settings
+from ..worker.messages import StepDone
 from .adapters import AdapterFiles
 from .budget import Budget
 from .failures import FailedLoads
@@ -26,8 +26,9 @@ from .idle import IdleTimers
 from .loader import Loader
 from .purpose import Purpose, require
 from .resident import Resident, UnloadReason, resident_key
-from .room import Room
+from .room import Room, all_gone
 from .spinning import Spinning
+from .waiting import until_loaded
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,10 @@ class Pool:
         self._leaving: dict[Resident, asyncio.Task[None]] = {}  # those that end, and when their memory is back
         self._retired: set[Resident] = set()  # those that end when their last user has gone
         self._failures = FailedLoads()
-        self._kept: dict[str, float] = {}  # seconds that requests asked to keep models for, by name
         self.adapters = AdapterFiles(settings.require_signature)
         self.budget = Budget(settings.memory)
         self._room = Room(self.budget, settings.max_models, settings.room_seconds, self.pinned, self._evict)
-        self._timers = IdleTimers(settings.keep_cache, Resident.release_cache, self._unload_idle)
+        self._timers = IdleTimers(settings, Resident.release_cache, self._unload_idle)
         self._spinning = Spinning(self._residents.values)
 
     @property
@@ -77,13 +77,13 @@ class Pool:
         return any(self._chooser.means(name, resident.spec, resident.variant) for name in self._settings.pinned)
 
     def keep(self, name: str, seconds: float | None) -> None:
-        """For how long the model shall stay when nobody uses it, until another request says otherwise; -1: for ever.
+        """For how long the model shall stay when nobody uses it, until another request says otherwise or it has gone.
 
-        None says nothing. Raises ModelNotFound.
+        -1: for ever. None says nothing. Raises ModelNotFound.
         """
         if seconds is not None:
             spec, _ = self._chooser.ranking(name)
-            self._kept[spec.name] = seconds
+            self._timers.keep(spec.name, seconds)
 
     @asynccontextmanager
     async def lease(
@@ -125,13 +125,14 @@ class Pool:
                 f"{used[0].key} answers {used[0].users} requests now. Wait for them, or unload it by force.",
                 param="model",
             )
-        await asyncio.gather(*[self._end(resident, "asked") for resident in found])
+        self._timers.forget(spec.name)
+        await all_gone([self._end(resident, "asked") for resident in found])
         return bool(found)
 
     async def unload_all(self) -> None:
         """Unload what nobody uses."""
         idle = [resident for resident in self._residents.values() if not resident.users]
-        await asyncio.gather(*[self._end(resident, "asked") for resident in idle])
+        await all_gone([self._end(resident, "asked") for resident in idle])
 
     def follow(self, changed: Mapping[str, ModelSpec | None]) -> None:
         """Models are described otherwise now, or (None) no more.
@@ -143,6 +144,7 @@ class Pool:
             newer = changed.get(name)
             if newer is not None and runs_alike(resident.spec, newer, resident.variant):
                 resident.spec = newer
+                self._rest(resident)
             elif name in changed:
                 self._retire(resident)
 
@@ -151,7 +153,7 @@ class Pool:
         self._spinning.close()
         for resident in [*self._residents.values(), *self._retired]:
             self._end(resident, "closing")
-        await asyncio.gather(*self._leaving.values())
+        await all_gone(self._leaving.values())
 
     async def _loaded(self, name: str, wait: float | None) -> Resident:
         """The best variant that loads, with its user counted."""
@@ -163,7 +165,7 @@ class Pool:
             resident.users += 1
             self._timers.stop(resident)
             try:
-                await self._await_load(resident, deadline)
+                await until_loaded(resident, deadline)
             except (LoadFailed, NotEnoughMemory) as error:
                 self._leave(resident)
                 self._failures.note(resident.key, time.monotonic())
@@ -186,14 +188,14 @@ class Pool:
             return
         if resident in self._retired:
             self._end(resident, "reload")
-        elif self._residents.get(resident.key) is resident and resident.loaded and not self.pinned(resident):
-            self._timers.start(resident, self._keep_alive(resident.spec))
+        self._rest(resident)
         self._room.look_again()
 
-    def _keep_alive(self, spec: ModelSpec) -> float:
-        """Seconds: what a request asked for, what models.yaml says of the model, what holds for all."""
-        asked = self._kept.get(spec.name, spec.keep_alive)
-        return self._settings.keep_alive if asked is None else asked
+    def _rest(self, resident: Resident) -> None:
+        """From now on it is idle, unless somebody uses it; a pinned one stays as it is."""
+        here = self._residents.get(resident.key) is resident and resident.loaded
+        if here and not resident.users and not self.pinned(resident):
+            self._timers.start(resident)
 
     def _choices(self, name: str) -> tuple[ModelSpec, list[Choice]]:
         """What may serve `name`, best first; what could not be loaded a moment ago comes last."""
@@ -216,10 +218,8 @@ class Pool:
         if found is not None and found.usable:
             return found
         if found is not None:
-            self._meter.restarted(spec.name, found.death)
-        for dead in [resident for resident in self._residents.values() if not resident.usable]:
-            self._end(dead, "died")
-        resident = self._residents[key] = Resident(spec, choice, partial(self._meter.step, spec.name))
+            self._died(found)
+        resident = self._residents[key] = Resident(spec, choice, self._stepped, self._died)
         resident.loading = asyncio.create_task(self._load(resident), name=f"load {key}")
         resident.loading.add_done_callback(_note_failure)
         return resident
@@ -234,6 +234,7 @@ class Pool:
             self._meter.loaded(resident.spec.name, resident.load_seconds)
             self.budget.learn(resident)
             resident.needs = self.budget.needs(resident.key, resident.needs)
+            self._rest(resident)  # those who asked for it may have left
         except LoadFailed:
             self._meter.load_failed(resident.spec.name)
             raise
@@ -242,20 +243,14 @@ class Pool:
                 del self._residents[resident.key]
                 self._room.look_again()
 
-    async def _await_load(self, resident: Resident, deadline: float | None) -> None:
-        assert resident.loading is not None
-        wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            # The load goes on when one of those who wait for it leaves.
-            await asyncio.wait_for(asyncio.shield(resident.loading), wait)
-        except TimeoutError:
-            raise ModelLoading(
-                f"{resident.spec.name} is loading, {resident.progress:.0%} done. Try again shortly.", retry_after=2
-            ) from None
-        except asyncio.CancelledError:
-            if resident.leaving is None:
-                raise  # who waits has left
-            raise ModelLoading(f"{resident.spec.name} was unloaded while it loaded. Try again.") from None
+    def _stepped(self, resident: Resident, step: StepDone) -> None:
+        self._meter.step(resident.spec.name, resident, step)
+
+    def _died(self, resident: Resident) -> None:
+        """Its worker ended by itself. Those who used it are told by it; the next request loads anew."""
+        if resident not in self._leaving:
+            self._meter.restarted(resident.spec.name, resident.death)
+            self._end(resident, "died")
 
     def _unload_idle(self, resident: Resident) -> None:
         log.info("unloading %s, which nobody used for %.0f s", resident.key, time.monotonic() - resident.last_used)
@@ -267,12 +262,13 @@ class Pool:
 
     def _retire(self, resident: Resident) -> None:
         """Out of the table, so that a new one may be loaded beside it; its users are served to their end."""
-        if not resident.users:
+        if resident.users:
+            del self._residents[resident.key]
+            resident.leaving = "reload"
+            self._retired.add(resident)
+        else:
             self._end(resident, "reload")
-            return
-        del self._residents[resident.key]
-        resident.leaving = "reload"
-        self._retired.add(resident)
+        self.budget.forget(resident.key)  # it may need less from now on
 
     def _end(self, resident: Resident, reason: UnloadReason) -> "asyncio.Task[None]":
         """Out of the table at once; the task is done when its memory is back with the system."""
@@ -280,16 +276,18 @@ class Pool:
         self._retired.discard(resident)
         if self._residents.get(resident.key) is resident:
             del self._residents[resident.key]
+        if resident.spec.name not in {other.spec.name for other in self._residents.values()}:
+            self._timers.forget(resident.spec.name)
         if resident.loaded:
             self.budget.learn(resident)
-        self._meter.unloaded(resident.spec.name, reason)
         resident.leaving = reason
         task = self._leaving[resident] = asyncio.create_task(resident.close(), name=f"unload {resident.key}")
-        task.add_done_callback(lambda _: self._gone(resident))
+        task.add_done_callback(lambda _: self._gone(resident, reason))
         return task
 
-    def _gone(self, resident: Resident) -> None:
+    def _gone(self, resident: Resident, reason: UnloadReason) -> None:
         del self._leaving[resident]
+        self._meter.unloaded(resident.spec.name, resident, reason)
         self._room.look_again()
 
 

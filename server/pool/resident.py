@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Literal
 
 import psutil
@@ -12,8 +13,8 @@ from ..models.select import Choice
 from ..models.spec import BACKENDS, ModelSpec, Variant
 from ..runners.base import EncoderInfo, RunnerInfo
 from ..types import Delta, Request
-from ..worker.client import OnStep, Worker
-from ..worker.messages import Encoded, Load, Ready, Tokens
+from ..worker.client import Worker
+from ..worker.messages import Encoded, Load, Ready, StepDone, Tokens
 
 UnloadReason = Literal["idle", "budget", "asked", "reload", "died", "closing"]
 
@@ -27,7 +28,14 @@ def resident_key(spec: ModelSpec, variant: Variant) -> str:
 class Resident:
     """A model that is loading or loaded. The pool is its only owner and counts its users."""
 
-    def __init__(self, spec: ModelSpec, choice: Choice, on_step: OnStep) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        choice: Choice,
+        on_step: "Callable[[Resident, StepDone], None]",
+        on_death: "Callable[[Resident], None]",
+    ) -> None:
+        """`on_death` is told when the worker of the loaded model has ended by itself."""
         self.spec = spec
         self.choice = choice
         self.users = 0
@@ -35,12 +43,11 @@ class Resident:
         self.loading: asyncio.Task[None] | None = None
         self.needs = 0  # bytes of main memory that are promised to it
         self.load_seconds = 0.0
-        self.keep_alive: float | None = None  # seconds, of the request that said so last
         self.unload_at: float | None = None  # on the monotonic clock
         self.leaving: UnloadReason | None = None  # no request gets it any more
         self.spins = True
         self.asleep = False  # its KV memory was given back
-        self._on_step = on_step
+        self._on_step, self._on_death = on_step, on_death
         self._worker: Worker | None = None
         self._ready: Ready | None = None
 
@@ -123,7 +130,8 @@ class Resident:
         """Start a worker and load the model; on any error the worker is gone again."""
         began = time.monotonic()
         self.spins = load.placement.spin
-        self._worker = await Worker.start(self.key, self._on_step, spin=self.spins)
+        told = partial(self._on_step, self), partial(self._on_death, self)
+        self._worker = await Worker.start(self.key, *told, spin=self.spins)
         try:
             async with asyncio.timeout(timeout):
                 self._ready = await self._worker.load(load)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from ..errors import CupolaError, NotEnoughMemory, PoolFull
 from .budget import Budget
@@ -15,6 +15,17 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = 5
 
 
+async def all_gone(endings: Collection[asyncio.Task[None]]) -> None:
+    """Wait for unloads. Whoever waits no longer ends none of them, as `gather` would: their workers would live on."""
+    if endings:
+        await asyncio.wait(endings)
+
+
+def _is_coming(present: Iterable[Resident]) -> bool:
+    """Whether memory is on its way back: nobody else has to go before it is known to be too little."""
+    return any(resident.leaving and not resident.users for resident in present)
+
+
 class Room:
     """Promises memory to loads. A promise is made between two awaits, so that no two loads get the same bytes."""
 
@@ -24,7 +35,7 @@ class Room:
         most: int,
         patience: float,
         pinned: Callable[[Resident], bool],
-        evict: Callable[[Resident], Awaitable[None]],
+        evict: Callable[[Resident], asyncio.Task[None]],
     ) -> None:
         """`evict` takes a model out of the table at once; what it returns is done when its memory is back."""
         self._budget, self._most, self._patience = budget, most, patience
@@ -46,18 +57,20 @@ class Room:
             self._changed.clear()
             present = [resident for resident in others() if resident is not wanted]
             victims = self._victims(present, needs)
-            if victims is not None:
+            late = time.monotonic() >= deadline
+            if victims is not None and (late or not victims or not _is_coming(present)):
                 wanted.needs = needs
                 for victim in victims:
                     log.info("unloading %s to make room for %s", victim.key, wanted.key)
-                await asyncio.gather(*[self._evict(victim) for victim in victims])
+                await all_gone([self._evict(victim) for victim in victims])
                 return
-            if not any(self._may_change(resident) for resident in present):
+            if needs > self._budget.limit or not any(self._may_change(resident) for resident in present):
                 raise self._refusal(wanted, needs, present, words)
             try:
                 await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
             except TimeoutError:
-                raise self._refusal(wanted, needs, present, words) from None
+                if victims is None:
+                    raise self._refusal(wanted, needs, present, words) from None
 
     def _victims(self, present: list[Resident], needs: int) -> list[Resident] | None:
         """Those that have to go; None where all that could would not be enough."""

@@ -34,6 +34,7 @@ from .messages import (
 log = logging.getLogger(__name__)
 
 OnStep = Callable[[StepDone], None]
+OnDeath = Callable[[], None]
 Answer = Tokens | Text | Encoded
 
 
@@ -69,9 +70,9 @@ class Mailbox:
 class Worker:
     """One worker process. `load` once, then `generate` any number of requests at a time; `close` ends it."""
 
-    def __init__(self, child: ChildProcess[FromWorker], on_step: OnStep) -> None:
+    def __init__(self, child: ChildProcess[FromWorker], on_step: OnStep, on_death: OnDeath) -> None:
         self._child = child
-        self._on_step = on_step
+        self._on_step, self._on_death = on_step, on_death
         self._mailboxes: dict[str, Mailbox] = {}  # by sequence
         self._questions: dict[str, asyncio.Future[Answer]] = {}
         self._death: str | None = None  # what to tell those who wait
@@ -80,8 +81,13 @@ class Worker:
         self.progress = 0.0
 
     @classmethod
-    async def start(cls, name: str, on_step: OnStep = lambda _: None, *, spin: bool = True) -> "Worker":
-        """Start the process; it knows no model yet. `spin`: whether its idle threads may burn a core."""
+    async def start(
+        cls, name: str, on_step: OnStep = lambda _: None, on_death: OnDeath = lambda: None, *, spin: bool = True
+    ) -> "Worker":
+        """Start the process; it knows no model yet. `spin`: whether its idle threads may burn a core.
+
+        `on_death` is told when it ends, after its load and without having been asked to.
+        """
         child = await ChildProcess[FromWorker].start(
             "server.worker.main",
             FromWorker,  # type: ignore[arg-type]  # a union of message types
@@ -89,7 +95,7 @@ class Worker:
             # OpenMP, which llama.cpp computes with, is told here or never.
             variables={} if spin else {"OMP_WAIT_POLICY": "passive"},
         )
-        return cls(child, on_step)
+        return cls(child, on_step, on_death)
 
     @property
     def pid(self) -> int:
@@ -227,6 +233,8 @@ class Worker:
         for question in list(self._questions.values()):
             if not question.done():
                 question.set_exception(WorkerDied(self._death))
+        if not self._closing:
+            self._on_death()
 
     def _waiting(self, question_id: str) -> "asyncio.Future[Answer] | None":
         question = self._questions.get(question_id)

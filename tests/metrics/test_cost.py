@@ -18,7 +18,7 @@ def test_a_step_and_a_delta_cost_microseconds() -> None:
     step = StepDone(decode_tokens=8, sequences=8, running=8, kv_used=900, kv_capacity=8192, seconds=0.012)
     tally = Tally(meter, "one", [Request("r", "p", SamplingParams())], keeps_texts=False)
     delta = Delta("word", 1)
-    by_step = min(_seconds(lambda: meter.step("one", step)) for _ in range(3))
+    by_step = min(_seconds(lambda: meter.step("one", "worker", step)) for _ in range(3))
     by_delta = min(_seconds(lambda: tally.add(delta)) for _ in range(3))
     assert by_step < 20e-6, f"{by_step * 1e6:.1f} us"
     assert by_delta < 20e-6, f"{by_delta * 1e6:.1f} us"

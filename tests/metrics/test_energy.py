@@ -87,7 +87,7 @@ def test_models_get_theirs_between_two_looks() -> None:
 
 
 def picture(seconds: float) -> Picture:
-    return Picture([LoadedModel("one", "v", "1", "fake", "none", "cpu", "loaded", 0, False, 1, 1, 1, seconds)])
+    return Picture([LoadedModel("one", "v", "1", "fake", "none", "cpu", False, True, 0, False, 1, 1, 1, seconds)])
 
 
 class NoDriver(Exception):

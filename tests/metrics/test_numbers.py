@@ -33,8 +33,8 @@ def scraped(found: Meter, *loaded: LoadedModel) -> Scrape:
     return Scrape.of(asyncio.run(exposition.text(""))[0].decode())
 
 
-def model(name: str, *, state: str = "loaded", encodes: bool = False, users: int = 0) -> LoadedModel:
-    return LoadedModel(name, "v", "1", "fake", "none", "cpu", state, users, encodes, 7, 5, 3, 1.5)
+def model(name: str, *, loading: bool = False, encodes: bool = False, users: int = 0) -> LoadedModel:
+    return LoadedModel(name, "v", "1", "fake", "none", "cpu", loading, not loading, users, encodes, 7, 5, 3, 1.5)
 
 
 def test_edges_lie_close_where_small_models_live() -> None:
@@ -76,8 +76,8 @@ def test_what_is_measured_once_stands_under_both_names() -> None:
 
 def test_a_step_says_how_things_stand() -> None:
     found = meter()
-    found.step("one", StepDone(sequences=3, running=3, waiting=2, kv_used=50, kv_capacity=200, seconds=0.01))
-    found.step("one", StepDone(running=1, kv_used=10, kv_capacity=200))  # nobody ran: a client has left
+    found.step("one", "w", StepDone(sequences=3, running=3, waiting=2, kv_used=50, kv_capacity=200, seconds=0.01))
+    found.step("one", "w", StepDone(running=1, kv_used=10, kv_capacity=200))  # nobody ran: a client has left
     scrape = scraped(found, model("one"))
     assert scrape.value("cupola_batch_size_sum", model="one") == 3
     assert scrape.value("cupola_batch_size_count", model="one") == 1
@@ -85,16 +85,30 @@ def test_a_step_says_how_things_stand() -> None:
     assert scrape.value("cupola_requests_running", model="one") == 1
     assert scrape.value("cupola_requests_waiting", model="one") == 0
     assert scrape.value("vllm:kv_cache_usage_perc", model_name="one") == pytest.approx(0.05)
-    found.unloaded("one", "idle")
+    found.unloaded("one", "w", "idle")
     scrape = scraped(found)
     assert scrape.value("cupola_requests_running", model="one") == 0
     assert scrape.value("cupola_unloads_total", model="one", reason="idle") == 1
     assert scrape.value("cupola_model_loaded", model="one") == 0
 
 
+def test_two_workers_of_a_model_stand_together() -> None:
+    found = meter()
+    found.step("one", "older", StepDone(running=3, waiting=2, kv_used=50, kv_capacity=200))
+    found.step("one", "newer", StepDone(running=1, kv_used=10, kv_capacity=100))
+    scrape = scraped(found, model("one"), model("one"), model("one", loading=True, users=4))
+    assert scrape.value("cupola_requests_running", model="one") == 4
+    assert scrape.value("cupola_requests_waiting", model="one") == 6
+    assert scrape.value("cupola_kv_used_ratio", model="one") == pytest.approx(0.2)
+    found.unloaded("one", "older", "reload")
+    scrape = scraped(found, model("one"))
+    assert scrape.value("cupola_requests_running", model="one") == 1
+    assert scrape.value("cupola_requests_waiting", model="one") == 0
+
+
 def test_who_waits_for_a_load_waits() -> None:
     found = meter()
-    assert scraped(found, model("one", state="loading", users=4)).value("cupola_requests_waiting", model="one") == 4
+    assert scraped(found, model("one", loading=True, users=4)).value("cupola_requests_waiting", model="one") == 4
     found.loaded("one", 2.0)
     scrape = scraped(found, model("one"), model("two", encodes=True, users=3))
     assert scrape.value("cupola_requests_waiting", model="one") == 0

@@ -9,6 +9,7 @@ import httpx
 import psutil
 import pytest
 
+from ..metrics.scraping import Scrape
 from ..serving import RunningServer, add_fake_model, pull, running_server
 from ..waiting import wait_for
 
@@ -61,6 +62,47 @@ def test_a_request_says_how_long_its_model_stays(home: Path) -> None:
         assert ask(http, "one", keep_alive=0).status_code == 200
         wait_for(lambda: set(states(server)) == {"three"}, 4)
         assert ask(http, "one", keep_alive="soon").status_code == 400
+
+
+def test_what_a_request_said_ends_with_its_model(home: Path) -> None:
+    with running_server(home) as server, server.client() as http:
+        assert ask(http, "one", keep_alive=0).status_code == 200
+        wait_for(lambda: not states(server))
+        line = http.post("/api/generate", json={"model": "two", "keep_alive": 0, "stream": False}).json()
+        assert line["done_reason"] == "unload"  # it was not even loaded
+        for model in ("one", "two"):
+            assert ask(http, model).status_code == 200
+        assert all(resident["unload_in"] > 200 for resident in server.residents())
+        assert set(states(server)) == {"one", "two"}
+
+
+def test_a_model_that_another_uses_is_kept_for_that_one_only(home: Path) -> None:
+    with running_server(home) as server, server.client() as http:
+        body = ASK | {"model": "lasting", "stream": True, "max_tokens": 30}
+        with http.stream("POST", "/v1/chat/completions", json=body) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            assert ask(http, "lasting", keep_alive=0).status_code == 200
+            assert states(server) == {"lasting": "loaded"}
+            assert "data: [DONE]" in list(lines)
+        wait_for(lambda: not states(server))
+
+
+def test_a_load_that_nobody_waited_for_leaves_too(home: Path) -> None:
+    with running_server(home, keep_alive="0.3") as server, server.client() as http:
+        refused = http.post("/v1/chat/completions", json=ASK | {"model": "slow"}, headers={"Prefer": "wait=0"})
+        assert refused.status_code == 503
+        wait_for(lambda: not states(server), 30)
+
+
+def test_a_model_whose_worker_died_is_not_among_the_loaded(home: Path) -> None:
+    with running_server(home) as server, server.client() as http:
+        assert ask(http, "one").status_code == 200
+        psutil.Process(server.residents()[0]["pid"]).kill()
+        wait_for(lambda: not states(server))
+        found = Scrape.of(http.get("/metrics").text)
+        assert found.value("cupola_worker_restarts_total", model="one", cause="killed by SIGKILL") == 1
+        assert ask(http, "one").status_code == 200
 
 
 def test_ollama_says_it_in_its_own_way(home: Path) -> None:
