@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from ..metrics.scraping import Scrape
 from ..serving import running_server
 from ..waiting import wait_for
 
@@ -73,10 +74,12 @@ def test_three_models_under_a_budget_that_holds_two(onnx_home: Path) -> None:
         with server.client(timeout=300) as http, watched(process) as seen, ThreadPoolExecutor(4) as threads:
             answers = list(threads.map(lambda model: complete(http, model), asked))
             loaded = {resident["id"]: resident["load_seconds"] for resident in server.residents()}
+            evicted = Scrape.of(http.get("/metrics").text).value("cupola_evictions_total", model="smollm2")
         assert [answer.status_code for answer in answers] == [200] * 200
         assert all(answer.json()["usage"]["completion_tokens"] for answer in answers)
         assert 1 <= len(loaded) <= 2
         assert max(seen) < budget
+        assert evicted >= 1
 
 
 @pytest.mark.real
