@@ -41,7 +41,7 @@ def anchored(fields: dict[str, Any], path: Path, models: tuple[str, ...]) -> dic
             if isinstance(given, str) and (name == "data" or (path.parent / given).exists()):
                 made[name] = str((path.parent / Path(given).expanduser()).resolve())
         except (OSError, RuntimeError, ValueError):  # too long; of a user that is not known; with a NUL in it
-            raise InvalidValue(f"{path}: {name}: {given[:40]!r} cannot be a path.") from None
+            raise InvalidValue(f"{path}: {name}: {str(given)[:40]!r} cannot be a path.") from None
     return made
 
 

@@ -90,7 +90,7 @@ def test_an_answer_without_end_is_not_read(tmp_path: Path, timed: int, monkeypat
 def test_an_answer_that_takes_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part comes in time, and the last never."""
     times = iter(range(100))
-    monkeypatch.setattr(receiving.time, "monotonic", lambda: float(next(times)))
+    monkeypatch.setattr("scripts.evaluation.receiving.time.monotonic", lambda: float(next(times)))
     response = httpx.Response(200, content=iter(lambda: b": still here\n", b""))
     with pytest.raises(httpx.ReadTimeout, match="no end after 30 seconds"):
         receiving.Stream().read(response, 30)
