@@ -60,9 +60,6 @@ class Recipe(Part):
     """Steps between validations, and checkpoints; default: ten times in a run."""
     patience: Annotated[int | None, Field(ge=1)] = 3
     """Validations without a better loss after which it stops; null: it never does."""
-    freeze_embeddings: bool = False
-    """With `full`: tokens keep their vectors. Else those that no answer has become ever less likely, also where a later
-    answer should copy them."""
     loss: str | None = None
     """package.module:name or file.py:name, a sum over (logits [positions, vocabulary], targets [positions])."""
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0

@@ -9,12 +9,8 @@ from ..recipe import Recipe
 
 def prepare(recipe: Recipe, base: Path) -> Any:
     """The checkpoint in fp32: an optimiser's small steps are lost in fewer bits."""
-    model = load_model(base)
-    if recipe.freeze_embeddings:
-        for table in (model.get_input_embeddings(), model.get_output_embeddings()):
-            if table is not None:
-                table.requires_grad_(requires_grad=False)
-    return model
+    del recipe
+    return load_model(base)
 
 
 def save(model: Any, folder: Path) -> None:
