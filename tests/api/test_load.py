@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     add_fake_model(home, "other")
     add_fake_model(home, "late", load_seconds=1.0)
     pull(home, "slow", "other", "late")
-    with running_server(home, slots="2", max_queue="3", max_models="1", stall_seconds="1") as running:
+    with running_server(home, slots="2", max_queue="3", max_models="1", stall_seconds="1", room_seconds="1") as running:
         yield running
 
 
@@ -55,6 +55,7 @@ def test_waiting_for_a_load_is_waiting_too(server: RunningServer) -> None:
 
 
 def test_a_client_that_stops_reading_does_not_keep_its_model(server: RunningServer) -> None:
+    assert ask(server, "other", 1).status_code == 200  # it is loaded before the clock runs
     body = {"model": "other", "prompt": "x", "max_tokens": 1900, "ignore_eos": True, "stream": True}
     raw = json.dumps(body).encode()
     url = httpx.URL(server.url)

@@ -24,8 +24,10 @@ def test_two_that_run_at_once_do_not_spin(tmp_path: Path) -> None:
         for name in ("one", "two"):
             assert http.post(chat, json=asked(name, 1)).status_code == 200
         with http.stream("POST", chat, json=asked("one", 400)) as first:
-            next(first.iter_lines())
+            heard = first.iter_lines()  # a generator that is let go ends its stream
+            next(heard)
             assert spinning(server) == {"one", "two"}  # it is alone
             with other.stream("POST", chat, json=asked("two", 400)) as second:
-                next(second.iter_lines())
+                also_heard = second.iter_lines()
+                next(also_heard)
                 assert spinning(server) == set()
