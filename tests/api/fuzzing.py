@@ -135,12 +135,7 @@ class Fuzz:
                 body["model"]["Name"] = self.random.choice([WRITER, "no-such-model"])
             return
         if case.operation.path == "/api/pull":
-            # Any other name might be one of models.yaml, which would be gigabytes from the network.
-            for field_name in ("model", "name"):
-                if isinstance(body.get(field_name), str):
-                    body[field_name] = self.random.choice([WRITER, "no-such-model"])
-            if known:
-                case.body = {"model": self.random.choice([WRITER, "no-such-model"]), "stream": False}
+            self._keep_from_downloading(case, body, known=known)
             return
         if known:
             case.headers.pop("prefer", None)  # the model loads once, and is waited for
@@ -150,6 +145,14 @@ class Fuzz:
             self._bound(body)
         if self.random.random() < 0.2:
             body[self.random.choice([*body])] = self.random.choice(ODD)
+
+    def _keep_from_downloading(self, case: Case, body: dict[str, Any], *, known: bool) -> None:
+        """Any other name might be one of models.yaml, which would be gigabytes from the network."""
+        for name in ("model", "name"):
+            if isinstance(body.get(name), str):
+                body[name] = self.random.choice([WRITER, "no-such-model"])
+        if known:
+            case.body = {"model": self.random.choice([WRITER, "no-such-model"]), "stream": False}
 
     def _find(self, case: Case) -> None:
         """Let a path name something that is there."""

@@ -283,3 +283,16 @@ def test_how_threads_wait_changes_nothing_that_slots_hold(runner: ModelRunner) -
     assert said == expected[: len(said)]
     runner.truncate(0, 0)
     runner.truncate(1, 0)
+
+
+@pytest.mark.real
+def test_a_model_that_is_opened_again_is_there_once(real_folder: Path) -> None:
+    runner = load_runner("onnx", real_folder, PLACEMENT, lambda _: None)
+    tokens = runner.tokenizer.encode(TEXT, special=False)[:40]
+    run(runner, 0, tokens)
+    process = psutil.Process()
+    before = process.memory_info().rss
+    for spin in (False, True, False, True):
+        runner.set_spin(spin)
+    assert process.memory_info().rss < before + 100e6  # its weights are 145 MB
+    runner.close()

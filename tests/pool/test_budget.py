@@ -74,7 +74,9 @@ def test_three_models_under_a_budget_that_holds_two(onnx_home: Path) -> None:
         with server.client(timeout=300) as http, watched(process) as seen, ThreadPoolExecutor(4) as threads:
             answers = list(threads.map(lambda model: complete(http, model), asked))
             loaded = {resident["id"]: resident["load_seconds"] for resident in server.residents()}
-            evicted = Scrape.of(http.get("/metrics").text).value("cupola_evictions_total", model="smollm2")
+            evicted = Scrape.of(http.get("/metrics").text).value(
+                "cupola_evictions_total", model="smollm2-135m-instruct"
+            )
         assert [answer.status_code for answer in answers] == [200] * 200
         assert all(answer.json()["usage"]["completion_tokens"] for answer in answers)
         assert 1 <= len(loaded) <= 2

@@ -97,8 +97,8 @@ class OnnxRunner:
 
     def set_spin(self, spin: bool) -> None:
         """It is an option of a session, so there is another one; the KV memory is ours and stays."""
+        self._decoding.rows_have_moved()  # first: its bindings keep the old session, and so the weights twice
         self._session.set_spin(spin)
-        self._decoding.rows_have_moved()
 
     def close(self) -> None:
         del self._decoding

@@ -1,9 +1,9 @@
 """ONNX Runtime: sessions, memory on a device, and bindings to memory of our own. The only file that imports it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,18 @@ class RunFailed(Exception):
     """ONNX Runtime could not run a graph; what it should have written is unknown."""
 
 
+class Value(NamedTuple):
+    """An input or output. ONNX Runtime's own object of it would keep a session, and its weights, from being freed."""
+
+    name: str
+    type: str
+    shape: list[int | str]
+
+
+def _values(found: Iterable[Any]) -> dict[str, Value]:
+    return {value.name: Value(value.name, value.type, list(value.shape)) for value in found}
+
+
 class Session:
     """One loaded graph. `again` opens it once more, with other threads that wait."""
 
@@ -31,10 +43,10 @@ class Session:
         self._session = session
         self.device = device
         self._again = again
-        self.inputs: dict[str, Any] = {value.name: value for value in session.get_inputs()}
-        self.outputs: dict[str, Any] = {value.name: value for value in session.get_outputs()}
+        self.inputs = _values(session.get_inputs())
+        self.outputs = _values(session.get_outputs())
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
-        self.overridable: dict[str, Any] = {value.name: value for value in session.get_overridable_initializers()}
+        self.overridable = _values(session.get_overridable_initializers())
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """The float type of an input or output. Raises LoadFailed for one that this engine has not."""
