@@ -9,10 +9,11 @@ reads a sentence it has not seen, and copies names it has not seen. Diversity is
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..examples import Example, Turn
-from .device_words import DEVICES, FURTHER, QUALITIES, ROOMS, compound, made_up, misspelled, shares
+from .common_words import COMMON
+from .device_words import DEVICES, FURTHER, QUALITIES, ROOMS, blend, compound, made_up, misspelled, shares
 
 SYSTEM = "Answer with the JSON call for the request."
 ACTIONS = ("on", "off", "set")
@@ -98,7 +99,7 @@ class Words:
     devices: list[str]
     invented: list[str]
     kept: frozenset[str] = frozenset()  # words of the other splits
-    wide: bool = False  # with words that nobody has listed
+    common: tuple[str, ...] = ()  # words of any kind, plain and changed, that only training names things by
 
     def name(self, nouns: list[str], source: random.Random) -> str:
         """One to three words: an invented one, a plain one, or both together."""
@@ -110,17 +111,20 @@ class Words:
         if source.random() < 0.5:
             return source.choice(self.invented)
         # A few nouns, read again and again, would be what a model writes for every new one that begins alike.
-        return self._unlisted(source) if self.wide and source.random() < 0.6 else source.choice(nouns)
+        return self._any(source) if self.common and source.random() < 0.7 else source.choice(nouns)
 
     def _quality(self, source: random.Random) -> str:
         if source.random() < 0.4:
             return source.choice(self.invented)
-        return self._unlisted(source) if self.wide and source.random() < 0.5 else source.choice(self.qualities)
+        return self._any(source) if self.common and source.random() < 0.6 else source.choice(self.qualities)
 
-    def _unlisted(self, source: random.Random) -> str:
-        """A compound, or a word that is spelled wrong and has to be copied as it is."""
-        word = source.choice([*self.qualities, *self.rooms, *self.devices])
-        found = compound([word], source) if source.random() < 0.4 else misspelled(word, source)
+    def _any(self, source: random.Random) -> str:
+        """A plain word, a compound, a blend of two, or a word that is spelled wrong: each is to be copied as it is."""
+        word, other = source.sample(self.common, 2)
+        kind = source.choices(range(4), weights=(4, 2, 2, 2))[0]
+        if kind == 0:
+            return word
+        found = (compound([word], source), blend(word, other, source), misspelled(word, source))[kind - 1]
         return word if found in self.kept else found
 
 
@@ -141,7 +145,10 @@ def make(sizes: dict[str, int], seed: int = 0, invented: int = 20_000) -> dict[s
         others = frozenset(
             word for part in parts for other in range(len(FRAMES)) if other != index for word in part[other]
         )
-        words[split] = Words(quality, room, device, invention, others, wide=split == "train")
+        words[split] = Words(quality, room, device, invention, others)
+        if split == "train":
+            known = dict.fromkeys([*quality, *room, *device, *COMMON])
+            words[split] = replace(words[split], common=tuple(word for word in known if word not in others))
     return {split: [_example(split, words[split], source) for _ in range(size)] for split, size in sizes.items()}
 
 

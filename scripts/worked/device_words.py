@@ -78,6 +78,12 @@ def compound(words: list[str], source: random.Random) -> str:
     return source.choice(words) + source.choice(_PLACES)
 
 
+def blend(first: str, second: str, source: random.Random) -> str:
+    """How one word begins and another one ends: stairvas, velway. Who has read it copies what follows "stair", and does
+    not guess it."""
+    return first[: source.randint(2, max(2, len(first) - 1))] + second[source.randint(1, max(1, len(second) - 2)) :]
+
+
 def misspelled(word: str, source: random.Random) -> str:
     """A word with one letter more, one less, another one, or two that changed places. Never the same word."""
     at = source.randrange(len(word) - 1)
