@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from server.errors import InvalidValue
+from server.errors import InvalidValue, ModelNotFound
 from server.hardware.place import facts_of
 from server.hardware.probe import read_system
 from server.models.adopt import describe
@@ -40,7 +40,10 @@ class Finder:
         path = Path(target).expanduser()
         if path.exists() or "/" in target or "\\" in target or target.endswith(".gguf"):
             return _local(path)
-        spec, choices = self._chooser.ranking(target)
+        try:
+            spec, choices = self._chooser.ranking(target)
+        except ModelNotFound as error:
+            raise ModelNotFound(f"There is no file or folder '{target}'. {error.message}") from None
         if spec.encodes:
             raise InvalidValue(f"{spec.name} makes embeddings; what is measured here are models that write text.")
         for choice in choices:

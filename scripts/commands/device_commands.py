@@ -8,12 +8,12 @@ import typer
 
 from ..reporting import reporting
 
-EXAMPLE = "python -m scripts device-commands ./data --train 8000"
+EXAMPLE = "python -m scripts device-commands ./data --train 12000"
 
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the three files.")],
-    train: Annotated[int, typer.Option(min=1, help="Examples to train on.")] = 8000,
+    train: Annotated[int, typer.Option(min=1, help="Examples to train on.")] = 12_000,
     validation: Annotated[int, typer.Option(min=1, help="Examples to stop by.")] = 200,
     test: Annotated[int, typer.Option(min=1, help="Examples to measure with.")] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Another seed makes other words and examples.")] = 0,

@@ -18,6 +18,7 @@ from server.models.converting import Plan, run
 from server.models.progress import Progress
 from server.settings import Settings
 
+from .. import examples
 from ..checkpoint import find_checkpoint
 from ..finetuning.recipe import Recipe
 from ..reporting import Reporter
@@ -67,6 +68,8 @@ def _data(job: Job, folder: Path, settings: Settings, reporter: Reporter) -> Out
     if "folder" in job.order:
         shutil.rmtree(folder / MADE, ignore_errors=True)
         shutil.copytree(job.places["here"] / job.order["folder"], folder / MADE)
+        for split in examples.SPLITS:  # now: training would first miss its own, and after hours the evaluation its own
+            examples.read(folder / MADE / f"{split}.jsonl")
         return {"folder": str(job.order["folder"])}
     order = dict(job.order)
     if "teach" in job.places:

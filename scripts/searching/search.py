@@ -1,7 +1,9 @@
 """Trials of a recipe in a study that is kept in SQLite: killed, it goes on with the trials that are left."""
 
 import shutil
-from contextlib import suppress
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import BaseModel
+from sqlalchemy.exc import DatabaseError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from server.errors import CupolaError
+from server.errors import CupolaError, InvalidValue
 from server.models.files import storage_errors, write_atomically
 from server.settings import Settings
 
@@ -131,18 +134,33 @@ def _claim(recipe: SearchRecipe, origin: Path, folder: Path, settings: Settings)
 def _study(recipe: SearchRecipe, folder: Path) -> optuna.Study:
     """Trials that a kill ended are given up, and their values tried again."""
     pruner = optuna.pruners.MedianPruner(n_startup_trials=recipe.warmup_trials) if recipe.prune else None
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / DATABASE}",
-        study_name=STUDY,
-        pruner=pruner or optuna.pruners.NopPruner(),
-        load_if_exists=True,
-    )
+    with _readable(folder / DATABASE):
+        study = optuna.create_study(
+            storage=_storage(folder / DATABASE),
+            study_name=STUDY,
+            pruner=pruner or optuna.pruners.NopPruner(),
+            load_if_exists=True,
+        )
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params, skip_if_exists=False)
         shutil.rmtree(folder / f"trial-{trial.number}", ignore_errors=True)
     study.sampler = _sampler(recipe, sum(trial.state.is_finished() for trial in study.trials))
     return study
+
+
+def _storage(database: Path) -> optuna.storages.RDBStorage:
+    """Opened by its path: in an address a question mark would end it."""
+    return optuna.storages.RDBStorage("sqlite:///study", engine_kwargs={"creator": lambda: sqlite3.connect(database)})
+
+
+@contextmanager
+def _readable(database: Path) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        words = f"{database} is no study of a search ({error.orig or error})"
+        raise InvalidValue(f"{words}. Move it away, or name another folder.") from None
 
 
 def _sampler(recipe: SearchRecipe, finished: int) -> optuna.samplers.BaseSampler:

@@ -12,8 +12,7 @@ import random
 from dataclasses import dataclass, replace
 
 from ..examples import Example, Turn
-from .common_words import COMMON
-from .device_words import DEVICES, FURTHER, QUALITIES, ROOMS, blend, compound, made_up, misspelled, shares
+from .device_words import DEVICES, FURTHER, QUALITIES, ROOMS, blend, common, compound, made_up, misspelled, shares
 
 SYSTEM = "Answer with the JSON call for the request."
 ACTIONS = ("on", "off", "set")
@@ -108,20 +107,19 @@ class Words:
         return " ".join([*(self._quality(source) for _ in range(before)), noun])
 
     def _noun(self, nouns: list[str], source: random.Random) -> str:
-        if source.random() < 0.5:
+        if source.random() < (0.35 if self.common else 0.5):
             return source.choice(self.invented)
-        # A few nouns, read again and again, would be what a model writes for every new one that begins alike.
-        return self._any(source) if self.common and source.random() < 0.7 else source.choice(nouns)
+        return self._any(source) if self.common and source.random() < 0.8 else source.choice(nouns)
 
     def _quality(self, source: random.Random) -> str:
-        if source.random() < 0.4:
+        if source.random() < (0.3 if self.common else 0.4):
             return source.choice(self.invented)
-        return self._any(source) if self.common and source.random() < 0.6 else source.choice(self.qualities)
+        return self._any(source) if self.common and source.random() < 0.8 else source.choice(self.qualities)
 
     def _any(self, source: random.Random) -> str:
         """A plain word, a compound, a blend of two, or a word that is spelled wrong: each is to be copied as it is."""
         word, other = source.sample(self.common, 2)
-        kind = source.choices(range(4), weights=(4, 2, 2, 2))[0]
+        kind = source.choices(range(4), weights=(14, 2, 2, 2))[0]
         if kind == 0:
             return word
         found = (compound([word], source), blend(word, other, source), misspelled(word, source))[kind - 1]
@@ -147,7 +145,7 @@ def make(sizes: dict[str, int], seed: int = 0, invented: int = 20_000) -> dict[s
         )
         words[split] = Words(quality, room, device, invention, others)
         if split == "train":
-            known = dict.fromkeys([*quality, *room, *device, *COMMON])
+            known = dict.fromkeys([*quality, *room, *device, *common()])
             words[split] = replace(words[split], common=tuple(word for word in known if word not in others))
     return {split: [_example(split, words[split], source) for _ in range(size)] for split, size in sizes.items()}
 

@@ -1,6 +1,7 @@
 """Words that devices and rooms are called by: plain ones, and made-up ones of one to three syllables."""
 
 import random
+from importlib import resources
 
 QUALITIES = """
 amber ancient azure blue bright bronze brown central coral corner crimson cream dark double east far first fourth front
@@ -51,6 +52,9 @@ george hannah harold henry isabel jacob james joseph julia kate laura leonard lu
 nicholas nora oliver patrick peter rachel rebecca richard robert rosa samuel sarah simon sophie stephen theodore
 thomas victor victoria walter william
 """.split()
+# Names of the training split are made of these too. A model writes '"cottage' in other pieces than it reads ' cottage'
+# in: it has to know how a word is spelled to copy it, and learns to say so from thousands of words.
+_COMMON = resources.files(__package__) / "words.txt"
 # Behind another word these make thousands of names: a model that has read few words spells one of those few when a new
 # one begins alike, "vulcan" for "velvet".
 _PLACES = """
@@ -64,6 +68,11 @@ b bl br c ch cl d dr f fl g gl gr h j k kl l m n p pl pr qu r s sh sk sl sn sp s
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _VOWELS = "a e i o u ai ea ee ie oa oo".split()
 _ENDS = "b d ck g l m n nd ng nt p r rk rn s sh sk ss st t th x".split()
+
+
+def common() -> list[str]:
+    """Thousands of plain words of any kind."""
+    return _COMMON.read_text("utf-8").split()
 
 
 def made_up(source: random.Random) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,6 +222,17 @@ def test_requests_that_were_not_answered_are_asked_again_by_the_next_run(
     job = Job(kind="teach", order={"prompts": "p"}, places={})
     with pytest.raises(InvalidValue, match=r"2 requests were not answered\. Run it again"):
         KINDS["teach"](job, tmp_path, load_settings(home=tmp_path), Reporter(None))
+
+
+@pytest.mark.parametrize("missing", ["train", "validation", "test"])
+def test_a_data_folder_that_lacks_a_split_stops_the_line_before_it_trains(
+    missing: str, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / f"{missing}.jsonl").unlink()
+    job = Job(kind="data", order={"folder": "data"}, places={"here": tmp_path})
+    with pytest.raises(InvalidValue, match=rf"There is no file .*{missing}\.jsonl\. Make it with"):
+        KINDS["data"](job, tmp_path / "stage", load_settings(home=tmp_path), Reporter(None))
 
 
 def test_a_pruned_base_is_what_learns() -> None:

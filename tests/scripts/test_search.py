@@ -116,6 +116,25 @@ def test_a_folder_is_of_one_search(small: Path, data: Path, tmp_path: Path) -> N
     assert len(run(trials=2).trials) == 2
 
 
+@pytest.mark.usefixtures("quick")
+def test_the_name_of_the_folder_may_be_any(small: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "which? 50% #1"
+    for trials in (1, 2):
+        path = write(tmp_path, small, data, trials=trials)
+        assert len(search(load(path), path, folder, Settings(), Told()).trials) == trials
+    assert (folder / "study.db").is_file()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_study_that_is_none_is_told_of_and_kept(small: Path, data: Path, tmp_path: Path) -> None:
+    path, folder = write(tmp_path, small, data, trials=1), tmp_path / "search"
+    search(load(path), path, folder, Settings(), Told())
+    (folder / "study.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(InvalidValue, match=r"study\.db is no study of a search"):
+        search(load(path), path, folder, Settings(), Told())
+    assert (folder / "study.db").read_bytes().startswith(b"no database")
+
+
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [

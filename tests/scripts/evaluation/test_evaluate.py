@@ -16,7 +16,7 @@ from scripts.evaluation.memory import Peak
 from scripts.evaluation.order import Order
 from scripts.evaluation.targets import Found, Ready
 from scripts.reporting import Reporter
-from server.errors import CupolaError, InvalidValue
+from server.errors import CupolaError, InvalidValue, ModelNotFound
 from tests.serving import add_fake_model, pull, running_server
 
 from .endpoint import data, endpoint
@@ -194,12 +194,13 @@ def test_our_server_against_itself(tmp_path: Path) -> None:
         ({"api_key_file": Path("/nowhere/key")}, "no file"),
         ({"schema_file": Path("/nowhere/schema")}, "no file"),
         ({"targets": ("/nowhere/model.gguf",)}, "There is no"),
+        ({"targets": ("no-such-model",)}, "There is no file or folder 'no-such-model'. .*does not exist"),
         ({"metrics": ("f1",), "field": "action"}, "field 'action'"),
     ],
 )
 def test_orders_are_checked_first(tmp_path: Path, more: dict[str, Any], said: str) -> None:
     order = Order(**{"targets": ("http://x/v1#m",), "data": data(tmp_path, [("a", "a")])} | more)
-    with pytest.raises(InvalidValue, match=said):
+    with pytest.raises((InvalidValue, ModelNotFound), match=said):
         evaluate(order, Reporter(None))
 
 
