@@ -8,6 +8,7 @@ one that fails by itself has failed.
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from .messages import (
     Encoded,
     EncodeFailed,
     Failure,
+    StepDone,
     Tokenise,
     ToWorker,
 )
@@ -133,14 +135,17 @@ class EncodingWorker:
         lengths = [len(job.rows[place]) for job, place in waiting]
         batch = [waiting[place] for place in choose(0, lengths, self._encoder.info.batch_tokens)]
         self._jobs.rotate(-1)
+        rows = [job.rows[place] for job, place in batch]
+        began = time.perf_counter()
         try:
-            vectors = self._encoder.encode([job.rows[place] for job, place in batch])
+            vectors = self._encoder.encode(rows)
         except EngineFailed as error:
             self._blame([job for job, _ in batch], error)
             return
         for (job, place), vector in zip(batch, vectors, strict=True):
             job.vectors[place] = vector
             job.left.remove(place)
+        self._channel.send(step_done(rows, time.perf_counter() - began))
         self._finish()
 
     def _finish(self) -> None:
@@ -168,6 +173,11 @@ def company(jobs: Sequence[Job]) -> list[Job]:
     """The request whose turn it is, the first, and those that may share a batch with it."""
     first, *others = jobs
     return [first] if first.apart else [first, *(job for job in others if not job.apart)]
+
+
+def step_done(rows: list[list[int]], seconds: float) -> StepDone:
+    """What the metrics say of a batch. Who is running and waiting they know by the requests that are open."""
+    return StepDone(sequences=len(rows), prefill_tokens=sum(map(len, rows)), seconds=seconds)
 
 
 def size_of(order: Order) -> int:

@@ -11,20 +11,20 @@ import pytest
 
 from server.errors import ContextLengthExceeded, EngineFailed, InvalidValue, WorkerDied
 from server.runners.base import EncoderInfo, Placement
-from server.worker.client import Worker
+from server.worker.client import OnStep, Worker
 from server.worker.encoding import Job, company
 from server.worker.expected import Expected
-from server.worker.messages import Encoded, Load
+from server.worker.messages import Encoded, Load, StepDone
 
 DIMENSION = 16
 
 
 @asynccontextmanager
-async def loaded(folder: Path, **options: object) -> AsyncIterator[Worker]:
+async def loaded(folder: Path, on_step: OnStep = lambda _: None, **options: object) -> AsyncIterator[Worker]:
     """A worker with a fake encoder."""
     artifact = folder / "encoder.json"
     artifact.write_text(json.dumps({"dimension": DIMENSION, "context": 64} | options))
-    worker = await Worker.start("fake encoder")
+    worker = await Worker.start("fake encoder", on_step)
     try:
         ready = await worker.load(Load("fake", str(artifact), Placement(1), 0.04))
         assert ready.info == EncoderInfo(259, 64, DIMENSION, 512)
@@ -174,6 +174,18 @@ def test_a_death_is_told_to_all_who_wait(tmp_path: Path) -> None:
                 assert isinstance(answer, WorkerDied)
             with pytest.raises(WorkerDied):
                 await worker.encode(["late"])
+
+    run(test)
+
+
+def test_every_batch_is_told_of(tmp_path: Path) -> None:
+    async def test() -> None:
+        steps: list[StepDone] = []
+        async with loaded(tmp_path, steps.append, step_seconds=0.02) as worker:
+            encoded = await worker.encode(["a", "bc", "d" * 50])
+        assert sum(step.sequences for step in steps) == 3
+        assert sum(step.prefill_tokens for step in steps) == sum(encoded.tokens)
+        assert all(step.seconds >= 0.02 for step in steps)
 
     run(test)
 
