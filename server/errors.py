@@ -6,7 +6,7 @@
     |  |- UnsupportedField                a field that would change the meaning and cannot be honoured
     |  |- ContextLengthExceeded           the prompt (and the tokens asked for) do not fit
     |  |- WrongModel                      the model does not do what this endpoint is for
-    |  |- TemplateFailed                  the chat template refused, failed or took too long
+    |  |- TemplateFailed                  the chat template refused, failed or took too long (TemplateTooSlow)
     |  |- BodyTooLarge               413
     |  |- UnsupportedMediaType       415
     |  |- HeadersTooLarge            431
@@ -105,6 +105,10 @@ class WrongModel(RequestError):
 
 class TemplateFailed(RequestError):
     code = "chat_template_failed"
+
+
+class TemplateTooSlow(TemplateFailed):
+    """Its process was ended at the deadline. To a client it failed, as others do."""
 
 
 class BodyTooLarge(RequestError):

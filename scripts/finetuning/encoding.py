@@ -7,8 +7,10 @@ from typing import Any, Literal
 from jinja2.exceptions import TemplateError
 
 from server.errors import InvalidValue
+from server.settings import load_settings
 
 from ..examples import Example, Turn
+from ..template import check_template
 
 IGNORED = -100  # a label that no loss counts
 
@@ -95,7 +97,7 @@ class Encoder:
 def load_tokenizer(folder: Any) -> Any:
     """The tokenizer of a checkpoint; nothing of it is executed. Padding is its own, or the end of the text.
 
-    Raises InvalidValue.
+    Raises InvalidValue, also where its chat template does not come to an end.
     """
     from transformers import AutoTokenizer
 
@@ -104,6 +106,9 @@ def load_tokenizer(folder: Any) -> Any:
     except Exception as error:  # noqa: BLE001  # tokenizers has no class of its own for a damaged file
         reason = " ".join(str(error).split())[:300]
         raise InvalidValue(f"{folder} has no tokenizer that can be loaded: {reason}") from None
+    templates = tokenizer.chat_template or {}
+    for template in templates.values() if isinstance(templates, dict) else (templates,):
+        check_template(template, load_settings())
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ..child.process import ChildGone
-from ..errors import TemplateFailed
+from ..errors import TemplateFailed, TemplateTooSlow
 from ..settings import Settings
 from .children import Children, RenderChild
 from .messages import Answer, Hello, Render, Rendered
@@ -179,7 +179,7 @@ class Renderer:
         assert answer.id == order.id
         return answer
 
-    def _too_slow(self) -> TemplateFailed:
-        return TemplateFailed(
+    def _too_slow(self) -> TemplateTooSlow:
+        return TemplateTooSlow(
             f"The chat template took longer than {self._deadline:g} s and was stopped.", param="messages"
         )

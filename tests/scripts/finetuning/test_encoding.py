@@ -1,6 +1,7 @@
 """What is learned is what will be asked for: the tokens of the server's own renderer."""
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_a_tokenizer_without_template_is_refused(small: Path) -> None:
     bare.chat_template = None
     with pytest.raises(InvalidValue, match="no chat template"):
         Encoder(bare, 100)
+
+
+def test_a_template_that_never_ends_is_stopped(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "looping"
+    shutil.copytree(small, folder)
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(loop + "{{ messages[0].content }}")
+    with pytest.raises(InvalidValue, match=r"chat template took longer than .* s and was stopped\. Two short messages"):
+        load_tokenizer(folder)
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('no assistant here') }}")
+    assert load_tokenizer(folder).chat_template  # it refuses this conversation, and that is all that is known
 
 
 @pytest.mark.parametrize("packed", [False, True])
