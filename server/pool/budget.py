@@ -32,6 +32,10 @@ class Budget:
         """The model is described otherwise now: what it took says nothing any more."""
         self._learned.pop(key, None)
 
+    def most(self, residents: Iterable[Resident]) -> int:
+        """What a model could have if all others were gone."""
+        return self.limit - self.taken() + sum(resident.memory() or 0 for resident in residents)
+
     def room(self, residents: Iterable[Resident]) -> int:
         """What another model may take now: of the budget, with what the loaded ones may still come to need, and of
         what the system has free."""

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from ..errors import LoadFailed, ModelInUse, NotEnoughMemory, QueueFull
 from ..metrics.meter import Meter
@@ -228,13 +229,14 @@ class Pool:
         """Runs once for all who wait. A failure is told to them and then forgotten: the next request tries again."""
         try:
             estimate = await self._loader.estimate(resident)
-            needs = self.budget.needs(resident.key, estimate)
-            await self._room.make(resident, needs, lambda: self.residents, self._loader.asked(resident, needs))
+            words = partial(self._loader.asked, resident)
+            await self._room.make(resident, estimate, lambda: self.residents, words)
             await self._loader.load(resident, spin=not self._spinning.crowded)
             self._meter.loaded(resident.spec.name, resident.load_seconds)
             self.budget.learn(resident)
             resident.needs = self.budget.needs(resident.key, resident.needs)
-            self._rest(resident)  # those who asked for it may have left
+            self._rest(resident)  # those who asked for it may have left, and others wait for its room
+            self._room.look_again()
         except LoadFailed:
             self._meter.load_failed(resident.spec.name)
             raise

@@ -42,6 +42,7 @@ class Resident:
         self.last_used = time.monotonic()
         self.loading: asyncio.Task[None] | None = None
         self.needs = 0  # bytes of main memory that are promised to it
+        self.placed = False  # it has its place in the table of models, and was promised its memory
         self.load_seconds = 0.0
         self.unload_at: float | None = None  # on the monotonic clock
         self.leaving: UnloadReason | None = None  # no request gets it any more

@@ -46,12 +46,28 @@ class Room:
         """A model became idle, or its memory is back."""
         self._changed.set()
 
-    async def make(self, wanted: Resident, needs: int, others: Callable[[], Collection[Resident]], words: str) -> None:
-        """Promise `needs` bytes to a model, once they are there; idle models go for it, most dispensable first.
+    async def make(
+        self, wanted: Resident, estimate: int, others: Callable[[], Collection[Resident]], words: Callable[[int], str]
+    ) -> None:
+        """Promise its memory to a model, once it is there; idle models go for it, most dispensable first.
 
-        Waits while all are in use. `others` are those that are loaded, loading or leaving; `words` say what is asked.
-        Raises PoolFull and NotEnoughMemory.
+        Waits while all are in use. `others` are those that are loaded, loading or leaving; `words` say how many bytes
+        are asked for. That is what its worker was seen to take, unless that is more than there can ever be: a worker
+        that outgrew the budget once would otherwise be its last. Raises PoolFull and NotEnoughMemory.
         """
+        needs = self._budget.needs(wanted.key, estimate)
+        try:
+            await self._promise(wanted, needs, others, words(needs))
+        except NotEnoughMemory:
+            if needs <= estimate or needs <= self._budget.most(others()):
+                raise
+            log.warning("%s took %s bytes, more than it can ever have; its estimate counts", wanted.key, f"{needs:,}")
+            self._budget.forget(wanted.key)
+            await self._promise(wanted, estimate, others, words(estimate))
+
+    async def _promise(
+        self, wanted: Resident, needs: int, others: Callable[[], Collection[Resident]], words: str
+    ) -> None:
         deadline = time.monotonic() + self._patience
         while True:
             self._changed.clear()
@@ -59,7 +75,7 @@ class Room:
             victims = self._victims(present, needs)
             late = time.monotonic() >= deadline
             if victims is not None and (late or not victims or not _is_coming(present)):
-                wanted.needs = needs
+                wanted.needs, wanted.placed = needs, True
                 for victim in victims:
                     log.info("unloading %s to make room for %s", victim.key, wanted.key)
                 await all_gone([self._evict(victim) for victim in victims])
@@ -76,7 +92,8 @@ class Room:
         """Those that have to go; None where all that could would not be enough."""
         lacking = needs - self._budget.room(present)
         staying = [resident for resident in present if not resident.leaving]
-        places = len(staying) + 1 - self._most
+        # Loads that wait for room have no place yet: of two that counted one another, neither would ever get one.
+        places = sum(resident.placed for resident in staying) + 1 - self._most
         chosen = choose_victims(self._candidates(staying), lacking, places)
         if chosen is None:
             return None
@@ -92,7 +109,8 @@ class Room:
 
     def _may_change(self, resident: Resident) -> bool:
         """Whether waiting may help: what is in use or loading becomes idle, and what is leaving has left."""
-        return resident.leaving is not None or not (self._pinned(resident) or self._idle(resident))
+        may = resident.placed and not (self._pinned(resident) or self._idle(resident))
+        return resident.leaving is not None or may
 
     def _idle(self, resident: Resident) -> bool:
         return resident.loaded and not resident.users
@@ -100,7 +118,8 @@ class Room:
     def _refusal(self, wanted: Resident, needs: int, present: list[Resident], words: str) -> CupolaError:
         idle = sum(candidate.frees for candidate in self._candidates(present))
         room = max(0, self._budget.room(present) + idle)
-        staying = [resident for resident in present if self._pinned(resident) or not self._idle(resident)]
+        placed = [resident for resident in present if resident.placed]
+        staying = [resident for resident in placed if self._pinned(resident) or not self._idle(resident)]
         if not staying or needs > self._budget.limit:
             return NotEnoughMemory(f"{words}; of {self._budget.limit:,} that may be used, {room:,} are free.")
         reasons = ", ".join(self._why_it_stays(resident) for resident in staying)
