@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 from typing import cast
+from weakref import WeakKeyDictionary
 
 from ..models import signing
 from ..models.adapters import AdapterFormat, named
@@ -16,7 +17,8 @@ class AdapterFiles:
 
     def __init__(self, key: Path | None) -> None:
         self._key = key
-        self._signed: set[str] = set()  # files whose signatures were checked
+        # Files whose signatures were checked, by the model whose worker opens them, which it does once.
+        self._signed: WeakKeyDictionary[Resident, set[str]] = WeakKeyDictionary()
 
     async def named(self, name: str, resident: Resident) -> Adapter | None:
         """The adapter that `name` asks for, as a file for the model's engine; None if it asks for none.
@@ -28,8 +30,9 @@ class AdapterFiles:
             return None
         found = named(resident.spec.adapters, asked, resident.spec.name)
         path = found.files[cast("AdapterFormat", resident.variant.format)]
-        if self._key is not None and path not in self._signed:
+        signed = self._signed.setdefault(resident, set())
+        if self._key is not None and path not in signed:
             artifact = signing.Artifact(Path(path))
             await asyncio.to_thread(signing.require_signed, artifact, self._key, f"{resident.spec.name}+{asked}")
-            self._signed.add(path)
+            signed.add(path)
         return Adapter(asked, path, found.scale)

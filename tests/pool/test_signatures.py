@@ -102,3 +102,8 @@ def test_an_adapter_has_to_be_signed_as_well(tmp_path: Path) -> None:
         status, error = ask(http, "base+unsigned")
         assert (status, error.partition(":")[0]) == (403, "signature_refused")
         assert ask(http, "base")[0] == 200
+        (home / "signed" / "adapter.json").write_text('{"salt": 3}')
+        assert ask(http, "base+signed")[0] == 200  # its worker has opened what was signed
+        assert http.post("/admin/unload", json={"model": "base"}).status_code == 200
+        status, error = ask(http, "base+signed")
+        assert (status, error.partition(":")[0]) == (403, "signature_refused")
