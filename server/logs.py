@@ -6,12 +6,15 @@ all who log; whoever begins to serve a request calls `serve`, and `end` when it 
 
 import json
 import logging
+import os
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 PRETTY, JSON = "pretty", "json"
+LARGEST = 10_000_000  # bytes of a log that we keep ourselves
 # What every record has; the rest are the fields of `extra`. The colour of uvicorn's messages is none of them.
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
@@ -36,9 +39,9 @@ def serve(identity: str) -> Served:
     return served
 
 
-def configure(level: str, form: str = "auto", stream: TextIO = sys.stderr) -> None:
-    """Set up the log of the server process."""
-    handler = logging.StreamHandler(stream)
+def configure(level: str, form: str = "auto", stream: TextIO = sys.stderr, file: Path | None = None) -> None:
+    """Set up the log of the server process. `file`: where its output goes, if nobody else keeps that from growing."""
+    handler = logging.StreamHandler(stream) if file is None else BoundedOutput(stream, file)
     handler.setFormatter(JsonLines() if chosen(form, stream) == JSON else PrettyLines())
     handler.addFilter(with_request_id)
     logging.basicConfig(level=level.upper(), handlers=[handler])
@@ -64,6 +67,35 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(part if part.isprintable() else part.encode("unicode_escape").decode("ascii") for part in text)
+
+
+class BoundedOutput(logging.StreamHandler[TextIO]):
+    """Writes to the output of this process, which is a file. One that has grown large is put aside, as `.1`.
+
+    What others write to stdout and stderr follows: the descriptors themselves lead to the new file.
+    """
+
+    def __init__(self, stream: TextIO, file: Path) -> None:
+        super().__init__(stream)
+        self._file, self._most = file, LARGEST
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if os.fstat(self.stream.fileno()).st_size > self._most:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        try:
+            if self._file.exists():
+                self._file.replace(self._file.with_name(f"{self._file.name}.1"))
+            fresh = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError:  # Windows renames no open file: the next start will
+            self._most *= 2
+            return
+        for output in (sys.__stdout__, sys.__stderr__):
+            if output is not None:
+                os.dup2(fresh, output.fileno())
+        os.close(fresh)
 
 
 class PrettyLines(logging.Formatter):

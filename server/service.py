@@ -15,6 +15,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import msgspec
 import psutil
@@ -25,19 +26,20 @@ from .address import reached, url_of
 from .child.platform import birth, describe_exit, detached_options
 from .environment import full_environment
 from .errors import EXIT_CONFIG, ConfigError, StorageFailed, Unavailable
+from .logs import LARGEST
 from .settings import Settings
 
 START_SECONDS = 60.0  # a cold disk and a busy device; a warm start takes about one second
 STOP_SECONDS = 5.0  # beyond the grace for running streams, before a server that was asked to end is killed
 POLL_SECONDS = 0.02
-LOG_BYTES = 10_000_000  # a larger log is put aside when the next server starts
+LOG_BYTES = LARGEST  # a larger log is put aside when the next server starts; one that runs does it itself
 LAST_LINES = 12
 
 
 class Record(msgspec.Struct, frozen=True):
     """What the server writes about itself."""
 
-    pid: int
+    pid: Annotated[int, msgspec.Meta(ge=1)]
     birth: str
     host: str
     port: int
@@ -60,7 +62,12 @@ def record_path(settings: Settings) -> Path:
 
 def log_path(settings: Settings) -> Path:
     """What the service logs; what it logged before that is beside it with `.1`."""
-    return settings.home / "run" / "cupola.log"
+    return log_beside(record_path(settings))
+
+
+def log_beside(record: Path) -> Path:
+    """The log of the server that is written down in this record."""
+    return record.with_name("cupola.log")
 
 
 def write_record(path: Path, host: str, port: int) -> None:
@@ -118,7 +125,8 @@ def temporary(settings: Settings, preload: tuple[str, ...] = ()) -> Iterator[Run
     """A server for as long as the block lasts, beside the service if that runs: on a port of its own."""
     with TemporaryDirectory(prefix="cupola-") as name:
         own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
-        running = _start(own, preload, Path(name) / "service.json", Path(name) / "cupola.log")
+        record = Path(name) / "service.json"
+        running = _start(own, preload, record, log_beside(record))
         try:
             yield running
         finally:
@@ -259,8 +267,8 @@ def _found(path: Path, log: Path) -> Running | None:
 
 
 def _read(path: Path) -> Record | None:
-    """The record; None where there is none, or it was not written to its end."""
+    """The record; None where there is none that can be read, or it was not written to its end."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Record)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -90,8 +90,10 @@ def test_a_process_that_has_got_the_number_meanwhile_is_left_alone(settings: Set
 def test_half_a_record_is_none(settings: Settings) -> None:
     record(settings, 1, "")
     path = service.record_path(settings)
-    path.write_bytes(path.read_bytes()[:-5])
-    assert service.status(settings) is None
+    whole = path.read_bytes()
+    for spoiled in (whole[:-5], whole.replace(b":1,", b":-1,"), whole.replace(b'""', b'"\xff"')):
+        path.write_bytes(spoiled)
+        assert service.status(settings) is None
 
 
 def test_who_does_not_end_is_killed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +126,24 @@ def test_a_large_log_is_put_aside(settings: Settings, monkeypatch: pytest.Monkey
     service.start(settings)
     assert log.with_name("cupola.log.1").read_text() == "what was said before\n"
     assert "before" not in log.read_text()
+
+
+def test_a_log_that_grows_large_is_put_aside_while_the_server_runs(tmp_path: Path) -> None:
+    log = tmp_path / "cupola.log"
+    code = (
+        "import logging, sys; from pathlib import Path; from server import logs\n"
+        "logs.LARGEST = 2000\n"
+        f"logs.configure('info', file=Path({str(log)!r}))\n"
+        "for number in range(40): logging.info('line %d', number)\n"
+        "print('printed'); sys.stderr.write('said\\n')"
+    )
+    with log.open("ab") as output:
+        subprocess.run([sys.executable, "-P", "-c", code], stdout=output, stderr=output, check=True)
+    before, after = log.with_name("cupola.log.1").read_text(), log.read_text()
+    assert max(len(before), len(after)) < 2200
+    assert '"line 39"' in before + after
+    assert {"said", "printed"} <= set(after.splitlines())
+    assert log.stat().st_mode & 0o077 == 0
 
 
 def test_last_lines_are_those_since(tmp_path: Path) -> None:

@@ -69,11 +69,11 @@ def run_server(settings: Settings, preload: tuple[str, ...], record: Path | None
     from ..api.connection import bounded
     from ..api.limits import MAX_HEADER_BYTES
     from ..app import create_app, require_known
-    from ..service import write_record
+    from ..service import log_beside, write_record
 
     guarded = require_startable(settings)
     names = require_known(settings, (*preload, *settings.pinned))
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, file=log_beside(record) if record is not None else None)
     listening = listen(settings)
     bound = listening.getsockname()[1]
     if record is not None:
