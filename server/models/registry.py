@@ -39,8 +39,10 @@ def parse_models(text: str, path: Path) -> ModelsFile:
     """The content of a models.yaml that stands (or is to stand) at `path`."""
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter for dates and numbers that are none
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid YAML: it nests too deeply.") from None
     try:
         found = ModelsFile.model_validate({} if content is None else content)
     except ValidationError as error:

@@ -91,7 +91,8 @@ def test_a_bad_file_keeps_the_old_one_and_says_why(home: Path) -> None:
         pid = server.residents()[0]["pid"]
         overlay = home / "models.yaml"
         good = overlay.read_text()
-        for bad in ("models: [", good.replace("context_length: 4096", "context_length: -1"), "models: 5"):
+        wrong = ("models: [", good.replace("context_length: 4096", "context_length: -1"), "models: 5")
+        for bad in (*wrong, "models: 2026-02-30", "[" * 5000):
             overlay.write_text(bad)
             refused = http.post("/admin/reload", json={})
             assert refused.status_code == 400
