@@ -115,11 +115,12 @@ class Pool:
     async def unload(self, name: str, *, force: bool = False) -> bool:
         """Unload every variant that `name` admits; False if none was loaded. Its memory is back then.
 
-        Raises ModelNotFound, and ModelInUse unless it is forced: then its requests fail.
+        Raises ModelNotFound, and ModelInUse unless it is forced: then all its requests fail, of older workers too.
         """
         spec, choices = self._chooser.ranking(name)
         keys = {resident_key(spec, choice.variant) for choice in choices}
-        found = [resident for key, resident in self._residents.items() if key in keys]
+        present = [*self._residents.values(), *(self._retired if force else ())]
+        found = [resident for resident in present if resident.key in keys]
         used = [resident for resident in found if resident.users]
         if used and not force:
             raise ModelInUse(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -69,6 +70,26 @@ def test_streams_are_not_dropped_by_reloads(home: Path) -> None:
         assert finished == ["length"] * 16
         # What concerns no worker left it alone; the other model was loaded anew, and the old ones have gone.
         wait_for(lambda: len(server.residents()) <= 2, 10)
+
+
+def test_a_worker_that_hangs_is_ended_by_force_after_a_reload_too(home: Path) -> None:
+    finished: list[str] = []
+    failed: list[str] = []
+    with running_server(home) as server, server.client() as http:
+        assert ask(http, "one").status_code == 200
+        hung = psutil.Process(server.residents()[0]["pid"])
+        hung.suspend()
+        thread = threading.Thread(target=streamed, args=(server, "one", finished, failed))
+        thread.start()
+        wait_for(lambda: server.residents()[0]["users"] == 1, 10)
+        edit(home, one={"context_length": 4000})
+        assert http.post("/admin/reload", json={}).json()["changed"] == ["one"]
+        assert [resident["state"] for resident in server.residents()] == ["unloading"]
+        assert http.post("/admin/unload", json={"model": "one", "force": True}).json()["unloaded"]
+        thread.join(20)
+        assert (finished, len(failed)) == ([], 1)
+        assert not hung.is_running()
+        assert ask(http, "one").status_code == 200
 
 
 def test_a_model_comes_and_goes(home: Path) -> None:
