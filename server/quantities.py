@@ -10,7 +10,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _STEP = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 # A letter alone counts in 1024s, as in Docker and systemd; with B it is what disks and memory are sold by.
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,20}(?:\.\d+)?)\s*([kmgt])(i?b)?", re.IGNORECASE)
 _POWERS = "kmgt"
 
 
