@@ -44,7 +44,12 @@ thread.join()
 """
 KEY = "the-key-of-this-server"
 WORD = "xylophone"
-ASK = {"model": "fake", "messages": [{"role": "user", "content": f"{WORD} " * 100}], "max_tokens": 6}
+ASK = {
+    "model": "fake",
+    "messages": [{"role": "user", "content": f"{WORD} " * 100}],
+    "max_tokens": 6,
+    "ignore_eos": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
