@@ -71,8 +71,13 @@ def log_beside(record: Path) -> Path:
 
 
 def write_record(path: Path, host: str, port: int) -> None:
-    """Called by the server: it listens here, and this is its process."""
-    pid = os.getpid()
+    """Called by the server: it listens here, and this is its process.
+
+    Raises Unavailable where another one stands there and lives, as when who started it was killed before it was there.
+    """
+    pid, other = os.getpid(), _read(path)
+    if other is not None and birth(other.pid) == other.birth:
+        raise Unavailable(f"A service of this home runs already, as process {other.pid}.")
     temporary = path.with_suffix(f".{pid}")
     temporary.write_bytes(msgspec.json.encode(Record(pid, birth(pid) or "", host, port)))
     temporary.replace(path)
@@ -209,13 +214,13 @@ def _rotated(log: Path) -> int:
 def _wait_until_live(process: "subprocess.Popen[bytes]", record: Path, log: Path, begin: int) -> Running:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
+        running = _found(record, log)
+        if running is not None and answers(running.url):
+            return running
         code = process.poll()
         if code is not None:
             kind = ConfigError if code == EXIT_CONFIG else Unavailable
             raise kind(_why(log, describe_exit(code), begin))
-        running = _found(record, log)
-        if running is not None and answers(running.url):
-            return running
         time.sleep(POLL_SECONDS)
     raise Unavailable(_why(log, f"no answer for {START_SECONDS:.0f} s", begin))
 

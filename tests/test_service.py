@@ -15,7 +15,7 @@ import pytest
 from server import service
 from server.child.platform import birth
 from server.environment import child_environment
-from server.errors import ConfigError, Unavailable
+from server.errors import EXIT_CONFIG, ConfigError, Unavailable
 from server.settings import Settings
 
 from .serving import add_fake_model, pull
@@ -76,6 +76,17 @@ def test_a_server_that_was_killed_is_not_running_and_starts_again(settings: Sett
     psutil.wait_procs([psutil.Process(first.pid)] if psutil.pid_exists(first.pid) else [], timeout=0.1)
     assert service.status(settings) is None
     assert service.start(settings).pid != first.pid
+
+
+def test_a_home_has_one_service_also_after_a_start_that_was_killed(settings: Settings) -> None:
+    first = service.start(settings)
+    path = service.record_path(settings)
+    command = [sys.executable, "-P", "-m", "server", "serve", "--port", "0", "--record", str(path)]
+    environment = child_environment() | {"CUPOLA_HOME": str(settings.home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode not in {0, EXIT_CONFIG}
+    assert f"runs already, as process {first.pid}" in done.stderr
+    assert service.status(settings) == first
 
 
 def test_a_process_that_has_got_the_number_meanwhile_is_left_alone(settings: Settings) -> None:
