@@ -79,11 +79,14 @@ async def _unforeseen(request: Request, _: Exception) -> JSONResponse:
 
 
 def describe_invalid(errors: Sequence[Any]) -> tuple[str, str | None, str]:
-    """Message, parameter and code of a failed validation. Of a union's many complaints the first is told."""
-    first = errors[0]
-    # A location also names the place in the request and the member of a union; clients know neither.
-    steps = first["loc"][1:] if first["loc"][:1] and first["loc"][0] in _PLACES else first["loc"]
-    path = [str(step) for step in steps if step != "str" and "[" not in str(step)]
+    """Message, parameter and code of a failed validation.
+
+    Of a union's many complaints one in our own words is told, where there is one, and else the first.
+    """
+    place = _path(errors[0])
+    ours = (error for error in errors if error["type"] == "value_error" and _path(error)[: len(place)] == place)
+    first = next(ours, errors[0]) if errors[0]["type"].endswith("_type") else errors[0]
+    path = _path(first)
     code = _CODES.get(first["type"]) or ("invalid_type" if first["type"].endswith("_type") else "invalid_value")
     if code == "invalid_json":
         return f"The body is not valid JSON: {first.get('ctx', {}).get('error', 'syntax error')}.", None, code
@@ -91,6 +94,12 @@ def describe_invalid(errors: Sequence[Any]) -> tuple[str, str | None, str]:
     message = first["msg"].removeprefix("Value error, ")
     given = "" if first["type"] == "missing" else f" (got {_excerpt(first.get('input'))})"
     return f"{param or 'body'}: {message}{given}", param, code
+
+
+def _path(error: Any) -> list[str]:
+    """A location also names the place in the request and the member of a union; clients know neither."""
+    steps = error["loc"][1:] if error["loc"][:1] and error["loc"][0] in _PLACES else error["loc"]
+    return [str(step) for step in steps if step != "str" and "[" not in str(step)]
 
 
 def _excerpt(value: object) -> str:

@@ -243,7 +243,10 @@ def test_text_parts_and_every_role_are_read(client: OpenAI) -> None:
         ({"tools": [WEATHER, WEATHER]}, "body"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "other"}}}, "body"),
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "image_url"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "reads text only",
+        ),
         ({"functions": [{"name": "x"}]}, "functions"),
         ({"audio": {"voice": "x"}}, "audio"),
     ],

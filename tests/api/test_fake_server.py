@@ -161,6 +161,19 @@ def test_a_body_without_a_length_is_bounded_too(server: RunningServer) -> None:
     assert answer.status_code == 413
 
 
+def test_a_part_that_is_no_text_is_refused_in_our_own_words(server: RunningServer) -> None:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    with server.client() as http:
+        answer = http.post(
+            "/v1/chat/completions", json={"model": "sure", "messages": [{"role": "user", "content": parts}]}
+        )
+        other = http.post("/v1/chat/completions", json={"model": "sure", "messages": [{"role": "user", "content": 7}]})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "messages.0.content.1")
+    assert "this model reads text only; leave out parts of type 'image_url'" in error["message"]
+    assert (other.status_code, other.json()["error"]["param"]) == (400, "messages.0.content")
+
+
 def test_health_and_version(server: RunningServer) -> None:
     with server.client() as http:
         for path in ("/health", "/health/live", "/health/ready"):
