@@ -168,13 +168,13 @@ class Pool:
             self._timers.stop(resident)
             try:
                 await until_loaded(resident, deadline)
-            except (LoadFailed, NotEnoughMemory) as error:
+            except (LoadFailed, NotEnoughMemory):
                 self._leave(resident)
                 self._failures.note(resident.key, time.monotonic())
                 if choice is choices[-1]:
                     raise
                 self._meter.fell_back(spec.name)
-                log.warning("%s: %s Trying the next variant.", resident.key, error)
+                log.warning("%s did not load, for the reason above; trying the next variant", resident.key)
             except BaseException:
                 self._leave(resident)
                 raise

@@ -121,7 +121,10 @@ class Room:
         placed = [resident for resident in present if resident.placed]
         staying = [resident for resident in placed if self._pinned(resident) or not self._idle(resident)]
         if not staying or needs > self._budget.limit:
-            return NotEnoughMemory(f"{words}; of {self._budget.limit:,} that may be used, {room:,} are free.")
+            return NotEnoughMemory(
+                f"{words}; of {self._budget.limit:,} that may be used, {room:,} are free. Raise CUPOLA_MEMORY, or lower"
+                " CUPOLA_SLOTS or CUPOLA_CONTEXT."
+            )
         reasons = ", ".join(self._why_it_stays(resident) for resident in staying)
         return PoolFull(
             f"Cannot load {wanted.key}: it needs {needs:,} bytes, {room:,} are free, and {reasons}. Try again, or raise"

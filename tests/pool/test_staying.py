@@ -206,7 +206,7 @@ def test_a_budget_that_holds_nothing_is_said_and_not_waited_for(home: Path) -> N
         refused = ask(http, "one")
         assert time.monotonic() - began < 10
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_enough_memory")
-        assert "of 50,000,000 that may be used, 0 are free" in refused.json()["error"]["message"]
+        assert "of 50,000,000 that may be used, 0 are free. Raise CUPOLA_MEMORY" in refused.json()["error"]["message"]
 
 
 def test_who_waits_for_a_load_that_is_ended_is_told(home: Path) -> None:
