@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     )
     otlp_prompts: bool = Field(default=False, description="put prompts and answers into traces")
     shutdown_seconds: Annotated[WholeSeconds, Field(ge=0, description="grace for running streams at shutdown")] = 30
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="verbosity of the log")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="verbosity of the log")
     log_format: Literal["auto", "pretty", "json"] = Field(
         "auto", description="lines for people or JSON for programs; auto: for people on a terminal"
     )

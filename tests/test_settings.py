@@ -83,6 +83,7 @@ def test_a_file_that_is_asked_for_is_read_instead_of_the_homes(home: Path, tmp_p
         ("hosts: ['http://a']\n", 1, "'http://a' is not a host's name"),
         ("hosts: '*'\n", 1, "'*' is not a host's name"),
         ("log_format: xml\n", 1, "log_format: Input should be 'auto', 'pretty' or 'json'"),
+        ("log_level: loud\n", 1, "log_level: Input should be 'debug', 'info', 'warning' or 'error'"),
         ("home: /elsewhere\n", 1, "home is where this file was found"),
         ("config: a.yaml\n", 1, "config is a flag or a variable"),
         ("slots: 1\n  port: 2\n", 2, "not valid YAML"),
