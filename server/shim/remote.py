@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import quote
@@ -80,6 +81,8 @@ class Remote:
                 headers["Content-Type"] = "application/json"
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
             answer = connection.getresponse()
+            if answer.status == HTTPStatus.UNAUTHORIZED:
+                raise Unavailable("The server wants an API key: put one of its keys into CUPOLA_API_KEY.")
             if answer.status >= 400:
                 raise CupolaError(_message(answer.read()))
         except (OSError, HTTPException) as error:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import InvalidValue, ModelNotFound
+from server.errors import InvalidValue, ModelNotFound, Unavailable
 from server.settings import Settings
 from server.shim import launcher
 from server.shim.catalogue import Row, chosen, kept, table
+from server.shim.remote import Remote
 
 from ..foundry import Foundry, foundry_on_path
 from ..serving import add_fake_model, running_server
@@ -111,6 +112,14 @@ def test_what_is_wrong_is_said_in_a_line(foundry: Foundry) -> None:
     assert "No OpenAIService provider found" in foundry("model", "load", "phi-4-mini", status=1)
     assert "CUPOLA_HF_TOKEN" in foundry("model", "download", "tiny", "--token", "secret", status=1)
     assert "Usage:" in foundry("model", "jump", status=2)
+
+
+def test_a_server_that_wants_a_key_says_where_it_belongs(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path, api_key="a-key-of-many-letters") as server,
+        pytest.raises(Unavailable, match="put one of its keys into CUPOLA_API_KEY"),
+    ):
+        Remote(server.url, Settings(home=tmp_path)).get("/foundry/list")
 
 
 def test_a_server_that_was_started_by_hand_is_found_and_left_alone(tmp_path: Path) -> None:
