@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import service
-from ..errors import InvalidValue, ModelNotPulled
+from ..errors import InvalidValue, ModelNotPulled, Unavailable
 from ..hardware.cpu import usable_cores
 from ..models.choice import Chooser
 from ..models.select import Choice
@@ -150,6 +151,8 @@ def _measured(
             load = _load(settings, choice, count, context_for(trials))
             key = f"{spec.variant_id(choice.variant)} on {choice.variant.backend}"
             results = asyncio.run(measured(load, key, trials, repeat, _telling(key)))
+            if sys.stderr.isatty():
+                typer.echo("\r\x1b[K", err=True, nl=False)  # the table begins where that line stood
             yield from (Line(spec, choice, load.placement.threads, result) for result in results)
 
 
@@ -195,12 +198,16 @@ def _under_load(settings: Settings, name: str, url: str | None, wish: _LoadWish)
     if min(wish.concurrency) < 1:
         raise InvalidValue("At least one stream has to be asked for at a time.")
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    reports = []
+    # No prompt of this run, nor of an earlier one: a prompt that is in the cache costs next to nothing.
+    reports, first = [], secrets.randbelow(10**9)
     with _server(settings, name, url) as address:
-        warm_up = load_test.Order(address, name, 1, 1, wish.prompt, 2, key)
-        asyncio.run(load_test.run(warm_up, lambda _: None))  # the model may have to be loaded
-        for count in wish.concurrency:
-            order = load_test.Order(address, name, count, wish.requests, wish.prompt, wish.generate, key)
+        warm_up = load_test.Order(address, name, 1, 1, wish.prompt, 2, key, first)
+        warm = asyncio.run(load_test.run(warm_up, lambda _: None))  # the model may have to be loaded
+        if warm.errors.keys() & {"ConnectError", "ConnectTimeout"}:
+            raise Unavailable(f"No server answers on {address}.")
+        for place, count in enumerate(wish.concurrency):
+            start = first + 1 + place * wish.requests
+            order = load_test.Order(address, name, count, wish.requests, wish.prompt, wish.generate, key, start)
             reports.append(asyncio.run(load_test.run(order, _counting(wish.requests))))
     return reports
 

@@ -1,5 +1,6 @@
 """`cupola serve`: the HTTP server in this process, until it is told to end."""
 
+import errno
 import gc
 import ipaddress
 import socket
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..address import url_of
-from ..errors import ConfigError
+from ..errors import ConfigError, NotFound
 from ..settings import Settings, load_settings
 from .arguments import model_names
 
@@ -25,7 +26,7 @@ def serve(
     preload: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL]...", help="Models to load at once; others load on first use.", autocompletion=model_names
+            metavar="MODEL", help="Models to load at once; others load on first use.", autocompletion=model_names
         ),
     ] = None,
     host: Annotated[
@@ -53,13 +54,13 @@ def serve(
         log_prompts=log_prompts or None,
         require_signature=require_signature,
     )
-    run_server(settings, tuple(preload or settings.preload), record)
+    run_server(settings, tuple(preload or ()), record)
 
 
 def run_server(settings: Settings, preload: tuple[str, ...], record: Path | None = None) -> None:
     """Serve until this process is told to end; `record`: where to write down that it runs.
 
-    Raises ConfigError before anything is opened.
+    `preload` takes the place of the setting. Raises ConfigError before anything is opened.
     """
     gc.disable()  # until everything is imported and made: nothing of it goes, so looking for garbage is a tenth of it
     # Heavy imports stay inside, so that the help of this command is quick.
@@ -68,11 +69,11 @@ def run_server(settings: Settings, preload: tuple[str, ...], record: Path | None
     from .. import logs
     from ..api.connection import bounded
     from ..api.limits import MAX_HEADER_BYTES
-    from ..app import create_app, require_known
+    from ..app import create_app
     from ..service import log_beside, write_record
 
     guarded = require_startable(settings)
-    names = require_known(settings, (*preload, *settings.pinned))
+    names = startable_models(settings, preload)
     logs.configure(settings.log_level, settings.log_format, file=log_beside(record) if record is not None else None)
     listening = listen(settings)
     bound = listening.getsockname()[1]
@@ -110,6 +111,23 @@ def require_startable(settings: Settings) -> bool:
     return ring.guarded
 
 
+def startable_models(settings: Settings, preload: tuple[str, ...]) -> tuple[str, ...]:
+    """The models to load at once: those of the command line or else of the setting, and the pinned ones.
+
+    Raises ModelNotFound and ModelNotPulled, and ConfigError where a setting names such a model: a service manager that
+    starts the server again will not bring it here.
+    """
+    from ..app import require_known
+
+    def of_setting(name: str) -> tuple[str, ...]:
+        try:
+            return require_known(settings, getattr(settings, name))
+        except NotFound as error:
+            raise ConfigError(f"CUPOLA_{name.upper()}: {error.message}") from None
+
+    return (*(require_known(settings, preload) or of_setting("preload")), *of_setting("pinned"))
+
+
 def require_loopback(host: str) -> None:
     """Without API keys the server is for this machine alone. So in a container: its network has others in it."""
     try:
@@ -133,8 +151,10 @@ def listen(settings: Settings) -> socket.socket:
         listening.listen(BACKLOG)  # now, so that who reads the address may connect at once and wait
     except OSError as error:
         listening.close()
+        port = error.errno in {errno.EADDRINUSE, errno.EACCES}
+        hint = "another port with --port" if port else "an address of this machine with --host"
         raise ConfigError(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another port with --port."
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose {hint}."
         ) from None
     return listening
 

@@ -15,8 +15,11 @@ NOT_RUNNING = 3  # what LSB's init scripts say; 1 and 2 mean that it died
 
 Preload = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[MODEL]...", help="Models to load at once.", autocompletion=model_names),
+    typer.Argument(metavar="MODEL", help="Models to load at once.", autocompletion=model_names),
 ]
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +27,7 @@ def register(app: typer.Typer) -> None:
     commands = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
     commands.command(epilog="Examples: cupola service start · cupola service start smollm2 --port 8080")(start)
     commands.command(epilog="Examples: cupola service stop · cupola service stop --json")(stop)
-    commands.command(epilog="Examples: cupola service restart · cupola service restart smollm2")(restart)
+    commands.command(epilog="Examples: cupola service restart · cupola service restart smollm2 --port 8080")(restart)
     commands.command(epilog="Examples: cupola service status · cupola service status --json")(status)
     commands.command("logs", epilog="Examples: cupola service logs --lines 100 · cupola service logs --follow")(
         logs.logs
@@ -33,12 +36,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="service", help=about, epilog=EXAMPLES)
 
 
-def start(
-    preload: Preload = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")] = None,
-    as_json: AsJson = False,
-) -> None:
+def start(preload: Preload = None, host: Host = None, port: Port = None, as_json: AsJson = False) -> None:
     """Start the server in the background and wait until it answers. Does nothing where it runs already."""
     settings = load_settings(host=host, port=port)
     running = service.start(settings, tuple(preload or ()))
@@ -60,11 +58,13 @@ def stop(as_json: AsJson = False) -> None:
         typer.echo("Stopped." if stopped else "The service does not run.")
 
 
-def restart(preload: Preload = None, as_json: AsJson = False) -> None:
-    """End the server and start it with the settings as they are now."""
-    settings = load_settings()
-    service.stop(settings)
-    start(preload, as_json=as_json)
+def restart(preload: Preload = None, host: Host = None, port: Port = None, as_json: AsJson = False) -> None:
+    """End the server and start it with the settings as they are now.
+
+    What was said to `start` is forgotten: say it again, or make a setting of it.
+    """
+    service.stop(load_settings(host=host, port=port))
+    start(preload, host, port, as_json=as_json)
 
 
 def status(as_json: AsJson = False) -> None:
@@ -77,7 +77,7 @@ def status(as_json: AsJson = False) -> None:
         state = "and answers" if service.answers(running.url) else "but does not answer"
         typer.echo(f"Cupola runs on {running.url} (process {running.pid}) {state}. Its log: {running.log}")
     else:
-        typer.echo(f"The service does not run.{_stranger(settings)} Start it with: cupola service start")
+        typer.echo(f"The service does not run. {_stranger(settings) or 'Start it with: cupola service start'}")
     if running is None:
         raise typer.Exit(NOT_RUNNING)
 
@@ -85,7 +85,7 @@ def status(as_json: AsJson = False) -> None:
 def _stranger(settings: Settings) -> str:
     """A server that somebody started otherwise is not the service's to end."""
     found = settings.port and service.answers(settings.url)
-    return f" A server that was started otherwise answers on {settings.url}." if found else ""
+    return f"A server that was started otherwise answers on {settings.url}." if found else ""
 
 
 def _described(running: service.Running | None) -> dict[str, Any]:

@@ -21,7 +21,10 @@ WORDS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to ask: `requests` streams, `concurrency` at a time; prompts of about `prompt` tokens."""
+    """What to ask: `requests` streams, `concurrency` at a time; prompts of about `prompt` tokens.
+
+    The prompts are numbered from `first` on, and no two numbers have the same: what was asked before is in caches.
+    """
 
     url: str
     model: str
@@ -30,6 +33,7 @@ class Order:
     prompt: int
     generate: int
     key: str | None = None
+    first: int = 0
 
 
 @dataclass(slots=True)
@@ -74,7 +78,7 @@ async def run(order: Order, tell: Callable[[int], None]) -> Report:
     """Ask, and report. `tell` hears how many streams have ended."""
     headers = {"Authorization": f"Bearer {order.key}"} if order.key else {}
     limits = httpx.Limits(max_connections=order.concurrency, max_keepalive_connections=order.concurrency)
-    waiting, streams = iter(range(order.requests)), list[Stream]()
+    waiting, streams = iter(range(order.first, order.first + order.requests)), list[Stream]()
 
     async with httpx.AsyncClient(
         base_url=order.url, headers=headers, limits=limits, timeout=TIMEOUT, trust_env=False
@@ -96,7 +100,7 @@ async def _ask(client: httpx.AsyncClient, order: Order, number: int) -> Stream:
     try:
         async with client.stream("POST", "/v1/chat/completions", json=body(order, number)) as answer:
             if answer.is_error:
-                stream.error = f"status {answer.status_code}"
+                stream.error = refusal(answer.status_code, await answer.aread())
             async for line in answer.aiter_lines():
                 if stream.error is None and line.startswith("data: "):
                     _note(stream, line[6:], time.perf_counter() - began)
@@ -106,6 +110,15 @@ async def _ask(client: httpx.AsyncClient, order: Order, number: int) -> Stream:
     if stream.error is None and not stream.events:
         stream.error = "no token"
     return stream
+
+
+def refusal(status: int, content: bytes) -> str:
+    """An answer that is no stream: its status, and the code of the error where there is one."""
+    try:
+        code = json.loads(content)["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        code = None
+    return f"status {status} {code}" if code else f"status {status}"
 
 
 def body(order: Order, number: int) -> dict[str, Any]:

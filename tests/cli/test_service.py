@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from server.cli.tables import aligned, markdown
 from server.environment import child_environment
 from server.errors import InvalidValue
 from server.tune.bench import Result, Trial
-from server.tune.load_test import Order, Stream, percentiles, report
+from server.tune.load_test import Order, Stream, percentiles, refusal, report
 
 from ..serving import add_fake_model, pull, running_server
 from ..waiting import wait_for
@@ -45,7 +46,7 @@ def test_the_service_from_start_to_stop(home: Path) -> None:
     assert "mine@weightless" in cupola(home, "ps").stdout
     assert "Cupola serves on" in cupola(home, "logs").stdout
     assert json.loads(cupola(home, "logs", "-n", "1", "--json").stdout)["line"]
-    again = json.loads(cupola(home, "service", "restart", "--json", CUPOLA_PORT="0").stdout)
+    again = json.loads(cupola(home, "service", "restart", "--port", "0", "--json").stdout)
     assert again["pid"] != started["pid"]
     assert json.loads(cupola(home, "service", "stop", "--json").stdout) == {"stopped": True}
     assert "does not run" in cupola(home, "service", "stop").stdout
@@ -57,12 +58,21 @@ def test_a_service_that_cannot_start_says_why(home: Path) -> None:
     assert "Refusing to listen" in done.stderr
 
 
+@pytest.mark.parametrize("setting", ["CUPOLA_PINNED", "CUPOLA_PRELOAD"])
+def test_a_model_that_a_setting_names_and_is_not_here_is_a_wrong_setting(home: Path, setting: str) -> None:
+    done = cupola(home, "serve", "--port", "0", **{setting: "nobody"})
+    assert (done.returncode, f"{setting}: Model 'nobody' does not exist" in done.stderr) == (78, True)
+    done = cupola(home, "serve", "--port", "0", "nobody")
+    assert (done.returncode, done.stderr.startswith("Error: Model 'nobody' does not exist")) == (1, True)
+
+
 def test_a_server_that_was_started_otherwise_is_told_of_and_left_alone(home: Path) -> None:
     with running_server(home) as server:
         port = server.url.rpartition(":")[2]
         status = cupola(home, "service", "status", CUPOLA_PORT=port)
         assert status.returncode == NOT_RUNNING
         assert "started otherwise" in status.stdout
+        assert "Start it with" not in status.stdout  # on a port that is taken
         cupola(home, "service", "stop", CUPOLA_PORT=port)
         assert server.process.poll() is None
 
@@ -184,7 +194,45 @@ def test_bench_counts_what_a_server_refuses(home: Path) -> None:
         options = ("--load", "--url", server.url, "--requests", "2", "--concurrency", "1", "--json")
         done = cupola(home, "bench", "nobody", *options)
     assert done.returncode == 1
-    assert json.loads(done.stdout)["results"][0]["errors"] == {"status 404": 2}
+    assert json.loads(done.stdout)["results"][0]["errors"] == {"status 404 model_not_found": 2}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_what_bench_tells_meanwhile_is_gone_before_its_table(home: Path) -> None:
+    terminal, stderr = os.openpty()
+    environment = child_environment() | {"CUPOLA_HOME": str(home)}
+    command = [*CUPOLA, "bench", "mine", "--prompt", "4", "--generate", "4", "--repeat", "1"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True, check=True)
+    os.close(stderr)
+    told = os.read(terminal, 65536)
+    os.close(terminal)
+    assert b"tg4, 1" in told
+    assert told.endswith(b"\r\x1b[K")
+    assert done.stdout.startswith("MODEL")
+
+
+def test_bench_says_that_no_server_answers(home: Path) -> None:
+    done = cupola(home, "bench", "mine", "--load", "--url", "http://127.0.0.1:1", "--requests", "2")
+    assert (done.returncode, done.stderr) == (1, "Error: No server answers on http://127.0.0.1:1.\n")
+
+
+def test_no_prompt_of_a_load_is_in_the_cache_already(home: Path) -> None:
+    with running_server(home) as server:
+        options = ("--load", "--url", server.url, "--requests", "2", "--prompt", "16", "--generate", "2")
+        for _ in range(2):
+            cupola(home, "bench", "mine", *options, "--concurrency", "1,2")
+        with server.client() as client:
+            metrics = client.get("/metrics").text
+    cached = re.search(r'^cupola_cached_tokens_total\{model="mine"\} (\S+)$', metrics, re.MULTILINE)
+    read = re.search(r'^cupola_prompt_tokens_total\{model="mine"\} (\S+)$', metrics, re.MULTILINE)
+    assert cached is not None
+    assert read is not None
+    assert float(cached[1]) < float(read[1]) / 2
+
+
+def test_what_a_server_answers_instead_of_a_stream() -> None:
+    assert refusal(404, b'{"error": {"code": "model_not_found"}}') == "status 404 model_not_found"
+    assert [refusal(502, content) for content in (b"<html>", b"[]", b'{"error": "no"}')] == ["status 502"] * 3
 
 
 def test_numbers_of_a_load_are_those_of_its_streams() -> None:
