@@ -22,7 +22,7 @@ PRICE = "--price"
 
 def command(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.jsonl", help="Examples.", dir_okay=False)],
-    prompts: Annotated[Path | None, typer.Argument(metavar="[INPUTS.jsonl]", dir_okay=False)] = None,
+    prompts: Annotated[Path | None, typer.Argument(metavar="INPUTS.jsonl", dir_okay=False)] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="All of this in a file.")] = None,
     task: Annotated[str | None, typer.Option(help="A name (nli, qa, ...), or the path of a YAML file.")] = None,
     teacher: Annotated[

@@ -43,7 +43,7 @@ README = """This is a bundle of Cupola: a model, and the wheels of the server, f
 With Cupola on the device:     cupola bundle install BUNDLE.tar
 Without, first, as far as wheels are in it:
     tar -xf BUNDLE.tar wheels
-    python -m venv venv && venv/bin/pip install --no-index --find-links wheels '{requirement}'
+    python3 -m venv venv && venv/bin/pip install --no-index --find-links wheels '{requirement}'
     venv/bin/cupola bundle install BUNDLE.tar
 """
 

@@ -22,7 +22,7 @@ EPILOG = (
     " cupola key revoke laptop"
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(help="What the key is called, after who uses it.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is called, after who uses it.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def create(
         typer.echo(json.dumps({"name": name, "scopes": granted, "key": secret}, indent=2))
         return
     typer.echo(secret)
-    typer.secho(f"The key {name!r} may {', '.join(granted)}. Keep it: it is not shown again.", err=True)
+    typer.secho(f"The key {name!r} is made, for {', '.join(granted)}. Keep it: it is not shown again.", err=True)
 
 
 def list_keys(as_json: Json = False) -> None:

@@ -56,7 +56,7 @@ def list_models(
             ["pulled"] * row["pulled"] + ["made here"] * row["derived"] + ["unverified"] * (not row["verified"])
         )
         size = megabytes(row["size"]) if row["size"] else ""
-        typer.echo(f"  {row['variant']:<20} {row['format']:<5} {row['quantization']:<8} {size:>9}  {state}".rstrip())
+        typer.echo(f"  {row['variant']:<20} {row['format']:<11} {row['quantization']:<8} {size:>9}  {state}".rstrip())
     if any(not row["verified"] for row in rows):
         typer.echo(
             "\nunverified: models.yaml promises no hash; the one its source states is checked when it is pulled."

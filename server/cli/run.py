@@ -32,9 +32,14 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="Name or alias of a model; it is pulled if it is not here.")] = "smollm2",
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name or alias of a model; it is pulled if it is not here.")
+    ] = "smollm2",
     prompt: Annotated[
-        str | None, typer.Argument(help="The question; without one a conversation starts. Piped text is appended.")
+        str | None,
+        typer.Argument(
+            metavar="PROMPT", help="The question; without one a conversation starts. Piped text is appended."
+        ),
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system message.")] = None,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always takes the likeliest token.")] = 0.0,

@@ -16,7 +16,7 @@ from .progress import megabytes, shown
 
 Target = Annotated[
     str | None,
-    typer.Argument(metavar="[MODEL]", help="Only this one; default: everything here.", autocompletion=model_names),
+    typer.Argument(metavar="MODEL", help="Only this one; default: everything here.", autocompletion=model_names),
 ]
 
 
@@ -57,7 +57,9 @@ def verify(target: Target = None, as_json: AsJson = False) -> None:
 
 def _tell(manifest: Manifest, name: str, damage: str | None) -> None:
     if damage is None:
-        typer.echo(f"{name}: {len(manifest.files)} files, {megabytes(manifest.size)}, as they were pulled.")
+        count = len(manifest.files)
+        whole = "1 file" if count == 1 else f"{count} files"
+        typer.echo(f"{name}: {whole}, {megabytes(manifest.size)}, as pulled.")
     else:
         typer.secho(f"{name}: {damage}", fg="red")
 

@@ -121,7 +121,7 @@ app.command("stop", hidden=True)(unload)
 @app.command()
 def run(
     model: Model,
-    words: Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="The question; none: a conversation.")] = None,
+    words: Annotated[str | None, typer.Argument(metavar="PROMPT", help="The question; none: a conversation.")] = None,
     prompt: Annotated[str | None, typer.Option(help="The same as an option.")] = None,
     device: Device = None,
     ttl: Ttl = 600,

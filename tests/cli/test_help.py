@@ -59,6 +59,7 @@ def test_help_has_examples(words: tuple[str, ...]) -> None:
     assert shown.exit_code == 0
     assert "Example" in shown.output
     assert f"cupola {words[0]}" in " ".join(shown.output.split())
+    assert "[[" not in shown.output  # an argument that may be left out has brackets without being told
 
 
 def answering() -> list[tuple[str, ...]]:

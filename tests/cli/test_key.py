@@ -18,7 +18,7 @@ def test_a_key_is_printed_once_and_only_its_hash_is_kept(tmp_path: Path) -> None
     key = made.stdout.strip()
     assert key.startswith("cupola_")
     assert len(key) >= 50
-    assert "'laptop' may infer, metrics" in made.stderr
+    assert "'laptop' is made, for infer, metrics" in made.stderr
     file = home / "keys.json"
     assert key not in file.read_text()
     if sys.platform != "win32":
