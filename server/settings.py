@@ -223,7 +223,7 @@ def _variables() -> dict[str, str]:
     known = {f"CUPOLA_{name.upper()}" for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.startswith("CUPOLA_") and name not in known)  # noqa: TID251
     if unknown:
-        raise ConfigError(f"Unknown setting {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
+        raise ConfigError(f"Unknown setting {', '.join(unknown)}. {settings_file.advice(unknown[0], known)}")
     return found
 
 

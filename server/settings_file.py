@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
@@ -53,7 +54,7 @@ def parse(text: str, path: Path, known: Collection[str]) -> dict[str, Entry]:
     for key, value in root.value:
         name, place = str(key.value), f"{path}, line {key.start_mark.line + 1}"
         if name not in known:
-            raise ConfigError(f"{place}: unknown setting {name[:80]!r}. Known: {', '.join(sorted(known))}.")
+            raise ConfigError(f"{place}: unknown setting {name[:80]!r}. {advice(name, known)}")
         if name in found:
             raise ConfigError(f"{place}: {name} is set already in line {found[name].line}.")
         found[name] = Entry(_value(value, f"{place}: {name}"), key.start_mark.line + 1)
@@ -67,3 +68,9 @@ def _value(node: yaml.Node, place: str) -> Value:
     if not isinstance(node, yaml.ScalarNode):
         raise ConfigError(f"{place} takes a single value or a list of them.")
     return None if node.tag == "tag:yaml.org,2002:null" else str(node.value)
+
+
+def advice(unknown: str, known: Collection[str]) -> str:
+    """What somebody may have meant, and all that there is."""
+    near = get_close_matches(unknown, known, n=1)
+    return f"{f'Did you mean {near[0]}? ' if near else ''}Known: {', '.join(sorted(known))}."
