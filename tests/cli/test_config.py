@@ -44,5 +44,7 @@ def test_an_error_is_one_line_and_a_status(tmp_path: Path) -> None:
     for command in ("config", "serve", "ps"):
         done = cupola(tmp_path, command)
         assert done.returncode == 78
-        assert done.stderr.startswith(f"Error: {tmp_path}/config.yaml, line 2: unknown setting 'prot'. Did you mean port? Known: ")
+        assert done.stderr.startswith(
+            f"Error: {tmp_path}/config.yaml, line 2: unknown setting 'prot'. Did you mean port? Known: "
+        )
         assert done.stderr.count("\n") == 1
