@@ -133,7 +133,7 @@ def test_a_variable_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ConfigError, match=r"CUPOLA_KEEP_CACHE: is not a duration; .* \(got 'a while'\)"):
         load_settings()
     monkeypatch.setenv("CUPOLA_KEEP_CASH", "1")
-    with pytest.raises(ConfigError, match="Unknown setting CUPOLA_KEEP_CASH. Did you mean CUPOLA_KEEP_CACHE"):
+    with pytest.raises(ConfigError, match=r"Unknown setting CUPOLA_KEEP_CASH\. Did you mean CUPOLA_KEEP_CACHE"):
         load_settings()
 
 
