@@ -144,7 +144,7 @@ class Fuzz:
             body["model"] = ENCODER if case.operation.path in VECTOR_PATHS else WRITER
         if not case.operation.path.startswith("/admin/"):
             self._bound(body)
-        if self.random.random() < 0.2:
+        if body and self.random.random() < 0.2:
             body[self.random.choice([*body])] = self.random.choice(ODD)
 
     def _keep_from_downloading(self, case: Case, body: dict[str, Any], *, known: bool) -> None:
