@@ -1,6 +1,7 @@
 """The card as one page of HTML."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from converters import page
 
@@ -30,7 +31,7 @@ def render(card: Card) -> str:
         ),
         table("Rejected lines", ["REASON", "LINES"], _counted(card.rejected)),
         table("Personal data", ["KIND", "FOUND"], _counted(card.personal.found)),
-        table("Parameters", ["NAME", "VALUE"], ([name, str(value)] for name, value in card.parameters.items())),
+        table("Parameters", ["NAME", "VALUE"], ([name, _told(value)] for name, value in card.parameters.items())),
         table("Versions", ["NAME", "VERSION"], ([name, value] for name, value in card.versions.items())),
     ]
     return page.framed(
@@ -110,6 +111,20 @@ def _labels(card: Card, splits: list[str]) -> str:
     if len(ranked) > MOST_LABELS:
         rows.append([f"and {len(ranked) - MOST_LABELS:,} more", *("" for _ in splits)])
     return table("Labels", ["LABEL", *(split.upper() for split in splits)], rows)
+
+
+def _told(value: Any) -> str:
+    """An option in words."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return ", ".join(f"{name} {_told(one)}" for name, one in value.items())
+        case list() | tuple():
+            return ", ".join(map(_told, value))
+        case float():
+            return f"{value:g}"
+    return str(value)
 
 
 def _counted(counts: dict[str, int]) -> Iterable[list[str]]:

@@ -10,7 +10,7 @@ from server.models.files import storage_errors
 from server.models.lineage import read_record
 from server.models.overlay import add_version
 from server.models.registry import Registry
-from server.models.spec import ModelSpec
+from server.models.spec import ModelSpec, Sampling
 from server.models.store import Store
 from server.settings import Settings
 
@@ -46,7 +46,8 @@ def registered(name: str, artifacts: dict[str, Path], settings: Settings) -> Mod
 def register(name: str, artifacts: dict[str, Path], settings: Settings) -> ModelSpec:
     """The new entry, with its files in the store. `artifacts`: files and folders by the names of their variants.
 
-    The files are pulled before the entry is written: what is registered is there.
+    The files are pulled before the entry is written: what is registered is there. It is served as it was measured: the
+    likeliest token, and no system message but the request's, whatever its base has.
     """
     version = next_version(name, Registry.load(settings.overlay))
     home = settings.home / "forged" / version
@@ -60,9 +61,9 @@ def register(name: str, artifacts: dict[str, Path], settings: Settings) -> Model
             licence = (read_record(source) or _Unknown).licence
             model = describe(str(file), version, None, None, licence)
             described.append(model.variants[0].model_copy(update={"name": variant}))
-    entry = model.model_copy(
-        update={"aliases": (name,), "variants": tuple(described), "description": f"Forged: {name}."}
-    )
+    measured = {"sampling": Sampling(temperature=0.0), "system": None}
+    told = {"aliases": (name,), "variants": tuple(described), "description": f"Forged: {name}."}
+    entry = model.model_copy(update=measured | told)
     store = Store(settings.home)
     for one in entry.variants:
         store.pull(entry, one, settings)
