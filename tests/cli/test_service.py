@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ import pytest
 
 from server.cli import ps
 from server.cli.bench import numbers
+from server.cli.serve import listen
 from server.cli.tables import aligned, markdown
 from server.environment import child_environment
-from server.errors import InvalidValue
+from server.errors import ConfigError, InvalidValue
+from server.settings import Settings
 from server.tune.bench import Result, Trial
 from server.tune.load_test import Order, Stream, percentiles, refusal, report
 
@@ -48,6 +51,7 @@ def test_the_service_from_start_to_stop(home: Path) -> None:
     assert json.loads(cupola(home, "logs", "-n", "1", "--json").stdout)["line"]
     again = json.loads(cupola(home, "service", "restart", "--port", "0", "--json").stdout)
     assert again["pid"] != started["pid"]
+    assert not again["url"].endswith(f":{Settings().port}"), "it listens where the restart was told to"
     assert json.loads(cupola(home, "service", "stop", "--json").stdout) == {"stopped": True}
     assert "does not run" in cupola(home, "service", "stop").stdout
 
@@ -56,6 +60,13 @@ def test_a_service_that_cannot_start_says_why(home: Path) -> None:
     done = cupola(home, "service", "start", "--host", "0.0.0.0")
     assert done.returncode == 78
     assert "Refusing to listen" in done.stderr
+
+
+def test_an_address_that_cannot_be_had_is_told_from_a_port() -> None:
+    with pytest.raises(ConfigError, match="Choose an address of this machine with --host"):
+        listen(Settings(host="192.0.2.1", port=0))  # of a network that is for documents
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="Choose another port with"):
+        listen(Settings(host="127.0.0.1", port=taken.getsockname()[1]))
 
 
 @pytest.mark.parametrize("setting", ["CUPOLA_PINNED", "CUPOLA_PRELOAD"])

@@ -24,7 +24,6 @@ from scripts.reporting import Reporter
 from server.environment import child_environment
 from server.errors import InvalidValue
 from server.models.registry import Registry
-from server.models.spec import Sampling
 from server.settings import Settings, load_settings
 from tests.serving import running_server
 
@@ -94,9 +93,7 @@ def test_a_line_that_is_killed_goes_on_registers_and_is_served(small: Path, data
     ran = [stage["name"] for stage in more["stages"] if not stage["cached"]]
     assert ran == ["gguf-q4_0", "quality"], "only what the change changes"
     registry = Registry.load(home / "models.yaml")
-    latest = registry.resolve("places")[0]
-    assert latest.name == "places-v2"
-    assert (latest.sampling, latest.system) == (Sampling(temperature=0), None), "as it was measured"
+    assert registry.resolve("places")[0].name == "places-v2"
     assert registry.resolve("places-v1")[0].aliases == ()
 
     # Killed when the model was there and nobody had said so; and all of it carried elsewhere.
