@@ -109,7 +109,7 @@ def test_wrong_shapes_are_refused(fields: dict[str, Any]) -> None:
     ],
 )
 def test_the_largest_grammar_is_read_in_no_time(grammar: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with suppress(RequestError):
         GuidedFields(grammar=grammar).grammar()
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     home = tmp_path_factory.mktemp("home")
     add_fake_model(home, "slow", step_seconds=0.02, answer_tokens=100_000)
     add_fake_model(home, "other")
-    add_fake_model(home, "late", load_seconds=1.0)
+    add_fake_model(home, "late", load_seconds=3.0)
     pull(home, "slow", "other", "late")
     with running_server(home, slots="2", max_queue="3", max_models="1", stall_seconds="1", room_seconds="1") as running:
         yield running
@@ -51,7 +51,7 @@ def test_waiting_for_a_load_is_waiting_too(server: RunningServer) -> None:
     with ThreadPoolExecutor(12) as threads:
         answers = list(threads.map(lambda _: ask(server, "late", 1), range(12)))
     assert sum(answer.status_code == 429 for answer in answers) == 12 - 2 - 3
-    assert all(answer.elapsed.total_seconds() < 0.9 for answer in answers if answer.status_code == 429)
+    assert all(answer.elapsed.total_seconds() < 2.5 for answer in answers if answer.status_code == 429)
 
 
 def test_a_client_that_stops_reading_does_not_keep_its_model(server: RunningServer) -> None:

@@ -97,9 +97,9 @@ def test_what_is_wrong_is_told(grammar: str, message: str) -> None:
 
 @pytest.mark.parametrize("text", ['start: "a"', "%llguidance {}\nstart: /[a-z]::=/", "", "\n" * 50_000, "a " * 50_000])
 def test_lark_is_not_taken_for_gbnf(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert not is_gbnf(text)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 @given(st.text(st.sampled_from('root:=ab "\\[]()-^*+?{}0123|\n#.x'), max_size=60))
