@@ -53,6 +53,8 @@ def hash_of(secret: str) -> str:
 def read_keys(path: Path) -> KeyFile:
     """What the file has; nothing where there is none. Raises ConfigError that names it."""
     try:
+        if path.exists() and not path.is_file():  # nobody may write into a pipe, and its reader waits
+            raise ConfigError(f"{path} is not a file, so there are no keys in it. See: cupola key --help")
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read()

@@ -27,16 +27,17 @@ def ps(as_json: AsJson = False) -> None:
     if not residents:
         typer.echo("No model is loaded; one loads with its first request.")
         return
-    typer.echo(f"{'MODEL':<44} {'STATE':<9} {'MEMORY':>9} {'USERS':>5} {'QUEUE':>5}  UNLOADS")
+    width = max(len(resident["id"]) for resident in residents)
+    typer.echo(f"{'MODEL':<{width}} {'STATE':<9} {'MEMORY':>9} {'USERS':>5} {'QUEUE':>5}  UNLOADS")
     for resident in residents:
-        typer.echo(row(resident))
+        typer.echo(row(resident, width))
     typer.echo(f"\n{megabytes(answer['taken'])} of {megabytes(answer['budget'])} are taken.")
 
 
-def row(resident: dict[str, Any]) -> str:
-    """One model, as the server describes it."""
+def row(resident: dict[str, Any], width: int) -> str:
+    """One model, as the server describes it; its name takes `width` columns."""
     state = resident["state"] if resident["state"] != "loading" else f"{resident['progress']:.0%}"
-    line = f"{resident['id']:<44} {state:<9} {megabytes(resident['memory']):>9} {resident['users']:>5}"
+    line = f"{resident['id']:<{width}} {state:<9} {megabytes(resident['memory']):>9} {resident['users']:>5}"
     return f"{line} {resident['queue']:>5}  {_unloads(resident)}"
 
 

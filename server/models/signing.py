@@ -76,6 +76,8 @@ def sign(artifact: Artifact, private_key: Path) -> Path:
     own = artifact.path / SIGNATURE if artifact.path.is_dir() else artifact.path.with_name(f"{artifact.path.name}.sig")
     target = artifact.kept or own
     chosen = _Chosen(hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False), artifact.files)
+    if not private_key.is_file():
+        raise InvalidValue(f"There is no file {private_key} with a private key.")
     try:
         signer = signing.Config().use_elliptic_key_signer(private_key=private_key)
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -1,6 +1,9 @@
 """Variants that could not be loaded a moment ago stand behind the others. Seconds on the monotonic clock."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from ..errors import CupolaError
 
 # For how long: twice as long with every failure.
 PAUSE, LONGEST_PAUSE = 60.0, 3600.0
@@ -36,3 +39,12 @@ class FailedLoads:
     def recent(self, key: str, now: float) -> bool:
         found = self._by_key.get(key)
         return found is not None and found.recent(now)
+
+
+def none_loads(name: str, reasons: Mapping[str, CupolaError]) -> CupolaError:
+    """What a client is told when every variant of a model failed: why each did, by key, as the last one's kind."""
+    *others, last = reasons.values()
+    if not others:
+        return last
+    told = "\n".join(f"{key}: {error.message}" for key, error in reasons.items())
+    return type(last)(f"No variant of {name} could be loaded.\n{told}", retry_after=last.retry_after)

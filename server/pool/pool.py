@@ -21,7 +21,7 @@ from ..settings import Settings
 from ..worker.messages import StepDone
 from .adapters import AdapterFiles
 from .budget import Budget
-from .failures import FailedLoads
+from .failures import FailedLoads, none_loads
 from .following import runs_alike
 from .idle import IdleTimers
 from .loader import Loader
@@ -161,6 +161,7 @@ class Pool:
         """The best variant that loads, with its user counted."""
         deadline = None if wait is None else time.monotonic() + wait
         spec, choices = self._choices(name)
+        refused: dict[str, LoadFailed | NotEnoughMemory] = {}
         for choice in choices:
             resident = self._resident(spec, choice)
             self._admit(resident)
@@ -168,20 +169,20 @@ class Pool:
             self._timers.stop(resident)
             try:
                 await until_loaded(resident, deadline)
-            except (LoadFailed, NotEnoughMemory):
+            except (LoadFailed, NotEnoughMemory) as error:
                 self._leave(resident)
                 self._failures.note(resident.key, time.monotonic())
-                if choice is choices[-1]:
-                    raise
-                self._meter.fell_back(spec.name)
-                log.warning("%s did not load, for the reason above; trying the next variant", resident.key)
+                refused[resident.key] = error
+                if choice is not choices[-1]:
+                    self._meter.fell_back(spec.name)
+                    log.warning("%s did not load, for the reason above; trying the next variant", resident.key)
             except BaseException:
                 self._leave(resident)
                 raise
             else:
                 self._failures.forget(resident.key)
                 return resident
-        raise AssertionError("there is always a choice")
+        raise none_loads(spec.name, refused)
 
     def _leave(self, resident: Resident) -> None:
         resident.users -= 1
@@ -230,8 +231,7 @@ class Pool:
         """Runs once for all who wait. A failure is told to them and then forgotten: the next request tries again."""
         try:
             estimate = await self._loader.estimate(resident)
-            words = partial(self._loader.asked, resident)
-            await self._room.make(resident, estimate, lambda: self.residents, words)
+            await self._room.make(resident, estimate, lambda: self.residents, partial(self._loader.asked, resident))
             await self._loader.load(resident, spin=not self._spinning.crowded)
             self._meter.loaded(resident.spec.name, resident.load_seconds)
             self.budget.learn(resident)

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -262,6 +264,13 @@ def test_a_file_that_anybody_may_write_is_not_believed(tmp_path: Path) -> None:
     path.chmod(0o644)
     assert [key.name for key in read_keys(path).keys] == ["a"]
     assert read_keys(tmp_path / "none.json") == KeyFile()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes among its files")
+def test_a_pipe_in_place_of_the_file_is_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "keys.json")
+    with pytest.raises(ConfigError, match="is not a file"):
+        read_keys(tmp_path / "keys.json")
 
 
 def test_a_file_that_was_named_has_to_be_there(tmp_path: Path) -> None:

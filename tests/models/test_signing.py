@@ -105,6 +105,8 @@ def test_in_the_store_only_the_record_may_be_missing() -> None:
 def test_wrong_keys_say_so(folder: Path, keys: Keys, tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="no private key"):
         sign(Artifact(folder), keys.public)
+    with pytest.raises(InvalidValue, match=r"^There is no file .*none\.pem with a private key\.$"):
+        sign(Artifact(folder), tmp_path / "none.pem")
     assert not (folder / SIGNATURE).exists()
     with pytest.raises(ConfigError, match="no public key"):
         require_key(keys.private)

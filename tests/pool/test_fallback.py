@@ -41,4 +41,8 @@ def test_the_next_variant_serves(tmp_path: Path) -> None:
         assert "The weights are bent." in refused.json()["error"]["message"]
         nothing = http.post("/v1/chat/completions", json={**ASK, "model": "lame"})
         assert nothing.json()["error"]["code"] == "model_load_failed"
+        told = nothing.json()["error"]["message"]
+        assert told.startswith("No variant of lame could be loaded.\n")
+        assert "lame@first: Bent." in told
+        assert "lame@second: Broken." in told
         assert [resident["id"] for resident in server.residents()] == ["limping@second"]
