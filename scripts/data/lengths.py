@@ -12,6 +12,7 @@ from server.settings import load_settings
 from ..checkpoint import find_checkpoint
 from ..examples import Example
 from ..finetuning.encoding import load_tokenizer
+from ..positions import reach
 from .order import Order
 from .row import Bad
 
@@ -103,14 +104,7 @@ def meter(order: Order) -> tuple[Meter, Path | None]:
     if order.tokenizer is None:
         return Characters(), None
     folder = find_checkpoint(order.tokenizer, load_settings())
-    context = _context(checked_config(folder))
+    context = reach(checked_config(folder))
     if order.context is not None and context is not None and order.context > context:
         raise InvalidValue(f"--context {order.context} is more than the {context} tokens of {order.tokenizer}.")
     return Tokens(load_tokenizer(folder), order.context or context, order.tokenizer), folder
-
-
-def _context(config: dict[str, Any]) -> int | None:
-    """Tokens; of a model of several parts, its text's."""
-    inner = config.get("text_config")
-    found = (inner if isinstance(inner, dict) else config).get("max_position_embeddings")
-    return found if isinstance(found, int) else None

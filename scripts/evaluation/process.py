@@ -50,7 +50,7 @@ class Process:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._end()
+        self._end(at_work=kind is not None)
 
     @property
     def pid(self) -> int:
@@ -78,8 +78,11 @@ class Process:
             raise ModuleNotFoundError(name=said.message)
         raise CupolaError.from_code(said.code, said.message)
 
-    def _end(self) -> None:
+    def _end(self, *, at_work: bool = True) -> None:
+        """One that waits ends by itself, and gives back what Python would else say that it left."""
         self._pipe.close()
+        if not at_work:
+            self._process.join(GRACE)
         self._process.terminate()
         self._process.join(GRACE)
         if self._process.is_alive():

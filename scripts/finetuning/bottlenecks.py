@@ -16,6 +16,9 @@ from server.errors import InvalidValue
 CONFIG = "bottleneck.json"
 WEIGHTS = "bottleneck.safetensors"
 
+# What architectures call the part of a block that is no attention: most of them, then LFM2, T5's kin and Mixtral.
+NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
+
 
 class Bottleneck(nn.Module):
     """mlp(x) + up(gelu(down(mlp(x)))); `up` begins at zero, so that nothing is changed yet."""
@@ -29,9 +32,9 @@ class Bottleneck(nn.Module):
         for zero in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(zero)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., width] as it came."""
-        y: Tensor = self.inner(x)
+    def forward(self, x: Tensor, *others: Any) -> Tensor:
+        """[..., width] as it came. Bloom's MLP is given the residual too, and adds it."""
+        y: Tensor = self.inner(x, *others)
         changed: Tensor = self.up(functional.gelu(self.down(y)))
         return y + changed
 
@@ -39,11 +42,16 @@ class Bottleneck(nn.Module):
 def attach(model: Any, size: int) -> None:
     """Freeze the model and put an adapter behind every block's MLP. Raises InvalidValue for a model without such."""
     model.requires_grad_(False)
-    blocks = [block for block in model.modules() if isinstance(getattr(block, "mlp", None), nn.Module)]
-    if not blocks:
+    places = [
+        (block, name)
+        for block in model.modules()
+        for name in NAMES
+        if isinstance(getattr(block, name, None), nn.Module)
+    ]
+    if not places:
         raise InvalidValue(f"{type(model).__name__} has no blocks with an MLP of its own; take method: lora.")
-    for block in blocks:
-        block.mlp = Bottleneck(block.mlp, model.config.get_text_config().hidden_size, size)
+    for block, name in places:
+        setattr(block, name, Bottleneck(getattr(block, name), model.config.get_text_config().hidden_size, size))
 
 
 def write(model: Any, folder: Path, base: str) -> None:

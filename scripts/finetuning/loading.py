@@ -7,7 +7,7 @@ from typing import Any
 from server.errors import InvalidValue
 
 from . import bottlenecks
-from .model import load_model, without_peft_warning
+from .model import load_model, without_peft_warnings
 
 ADAPTER = "adapter_config.json"
 
@@ -21,7 +21,7 @@ def load_trained(folder: Path, base: Path | None = None) -> Any:
         from peft import PeftModel
 
         under = load_model(base or _base(folder / ADAPTER, "base_model_name_or_path"))
-        with without_peft_warning():
+        with without_peft_warnings():
             model = PeftModel.from_pretrained(under, folder).merge_and_unload()
     else:
         model = load_model(folder)

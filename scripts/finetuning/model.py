@@ -13,6 +13,10 @@ from transformers.utils import logging as hf_logging
 
 from server.errors import InvalidValue
 
+from ..positions import reach
+
+UNTOLD = 2048  # tokens, of a model whose configuration names no end: what Bloom, MPT and Mamba were trained with
+
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
     """Raises InvalidValue for an architecture that transformers does not have, and for damaged files."""
@@ -26,16 +30,20 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any
 
 
 @contextmanager
-def without_peft_warning() -> Iterator[None]:
-    """PEFT asks transformers for a name that is about to change, which is not the user's to know."""
+def without_peft_warnings() -> Iterator[None]:
+    """PEFT asks transformers for a name that is about to change, and tells what it does right with a GPT-2's layers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False", category=UserWarning)
         yield
 
 
-def context_of(model: Any) -> int:
-    """Tokens that the model's positions reach."""
-    return int(model.config.get_text_config().max_position_embeddings)
+def context_of(model: Any, asked: int | None = None) -> int:
+    """Tokens that a sequence may have: what is asked for, up to what the model's positions reach."""
+    end = reach(model.config.to_dict())
+    if end is None:
+        return asked or UNTOLD
+    return min(asked or end, end)
 
 
 def trainable(model: Any) -> tuple[int, int]:

@@ -166,8 +166,7 @@ def prepare(recipe: Recipe, folder: Path, settings: Settings, reporter: Reporter
         claim(folder, recipe, base)
     set_seed(recipe.seed)
     model = methods.find(recipe.method).prepare(recipe, base)
-    context = context_of(model)
-    encoder = Encoder(tokenizer, min(recipe.max_length or context, context), recipe.answers)
+    encoder = Encoder(tokenizer, context_of(model, recipe.max_length), recipe.answers)
     encoded = [
         encoder.all(found, f"{split}.jsonl") for split, found in zip(("train", "validation"), splits, strict=True)
     ]

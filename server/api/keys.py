@@ -53,7 +53,7 @@ def hash_of(secret: str) -> str:
 def read_keys(path: Path) -> KeyFile:
     """What the file has; nothing where there is none. Raises ConfigError that names it."""
     try:
-        if path.exists() and not path.is_file():  # nobody may write into a pipe, and its reader waits
+        if path.exists() and not (path.is_file() or path.is_dir()):  # who opens a pipe waits for its writer
             raise ConfigError(f"{path} is not a file, so there are no keys in it. See: cupola key --help")
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

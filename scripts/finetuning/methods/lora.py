@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, get_peft_model
+from torch import nn
 
 from server.errors import InvalidValue
 
-from ..model import load_model, without_peft_warning
+from ..model import load_model, without_peft_warnings
 from ..recipe import Recipe
 
 
@@ -26,11 +27,13 @@ def adapted(model: Any, recipe: Recipe) -> Any:
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
     )
+    there = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     try:
-        with without_peft_warning():
+        with without_peft_warnings():
             made = get_peft_model(model, config)
     except ValueError as error:
-        raise InvalidValue(f"lora.targets: {' '.join(str(error).split())}") from None
+        told = " ".join(str(error).split())
+        raise InvalidValue(f"lora.targets: {told} The linear layers here: {', '.join(sorted(there))}.") from None
     if recipe.gradient_checkpointing:
         made.enable_input_require_grads()
     return made

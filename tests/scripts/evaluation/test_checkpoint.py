@@ -13,7 +13,7 @@ from scripts.evaluation.checkpoint import Checkpoint
 from scripts.evaluation.evaluate import evaluate
 from scripts.evaluation.order import Order
 from scripts.finetuning import bottlenecks
-from scripts.finetuning.model import load_model, without_peft_warning
+from scripts.finetuning.model import load_model, without_peft_warnings
 from scripts.reporting import Reporter
 from server.errors import InvalidValue
 
@@ -70,7 +70,7 @@ def test_adapters_change_what_is_said(small: Path, data: Path, tmp_path: Path) -
 
     plain = [one.loss for one in asked(str(small), data)]
     torch.manual_seed(3)
-    with without_peft_warning():
+    with without_peft_warnings():
         tuned = get_peft_model(load_model(small), LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj"]))
     _shaken(tuned, "lora_B")
     tuned.save_pretrained(str(tmp_path / "lora"))
