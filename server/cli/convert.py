@@ -144,7 +144,7 @@ def _convert(order: _Order, output: str | None, *, as_json: bool) -> None:
             run(plan, folder, work, report)
             record = read_record(folder)
             made = _adopted(output, folder, record, settings, report) if named else None
-    tell(folder, made, record, as_json=as_json)
+    tell(folder, made, record, len(plan.stages), as_json=as_json)
 
 
 def _export(source: str | None, wish: Wish, file: Path) -> None:
@@ -208,7 +208,8 @@ def _adopted(name: str, folder: Path, record: Record | None, settings: Settings,
     return model
 
 
-def tell(folder: Path, made: ModelSpec | None, record: Record | None, *, as_json: bool) -> None:
+def tell(folder: Path, made: ModelSpec | None, record: Record | None, own: int, *, as_json: bool) -> None:
+    """What was made, by the `own` last steps of its record; the others are of its source, a training among them."""
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if as_json:
         about: dict[str, Any] = {"folder": str(folder), "size": size, "model": made.name if made else None}
@@ -218,7 +219,7 @@ def tell(folder: Path, made: ModelSpec | None, record: Record | None, *, as_json
     if record and record.quality:
         quality = record.quality
         typer.echo(f"Divergence from the {quality.reference}: {quality.kl_mean:.2g}, same token {quality.top1:.1%}")
-    peak = max((step.peak_memory or 0 for step in record.steps), default=0) if record else 0
+    peak = max((step.peak_memory or 0 for step in record.steps[-own:]), default=0) if record else 0
     if peak:
         typer.echo(f"At most {megabytes(peak)} of memory were used.")
     if made and made.system:  # taken over from a known model, which a name may have decided

@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from converters import gguf_to_hf
+from server.cli.convert import tell
 from server.environment import child_environment
 from server.models import foundry
+from server.models.lineage import Record, Step
 from server.models.registry import Registry
 from server.models.store import Store
 
@@ -140,6 +143,21 @@ def test_a_repository_of_the_hub(checkpoint: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {path.suffix for path in (tmp_path / "made").iterdir()} == {".gguf", ".json"}
     assert "Offline mode is on" in offline.stderr
+
+
+def test_the_memory_of_a_training_is_not_that_of_a_conversion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    tools = {"finetune": 4_800_000_000, "merge": 300_000_000, "hf-to-onnx": 1_200_000_000}
+    record = Record(
+        steps=tuple(Step(tool=tool, peak_memory=peak) for tool, peak in tools.items()),
+        digest="0" * 64,
+        created=datetime.now(UTC),
+        cupola_version="0.1.0",
+    )
+    tell(tmp_path, None, record, 2, as_json=False)
+    assert "At most 1.20 GB of memory were used." in capsys.readouterr().out
 
 
 def test_a_folder_is_written_and_no_more(checkpoint: Path, tmp_path: Path) -> None:
