@@ -16,8 +16,8 @@ from server.errors import InvalidValue
 CONFIG = "bottleneck.json"
 WEIGHTS = "bottleneck.safetensors"
 
-# What architectures call the part of a block that is no attention: most of them, then LFM2, T5's kin and Mixtral.
-NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
+# What architectures call the part of a block that is no attention: most of them, LFM2, MPT.
+NAMES = ("mlp", "feed_forward", "ffn")
 
 
 class Bottleneck(nn.Module):
@@ -33,7 +33,7 @@ class Bottleneck(nn.Module):
             nn.init.zeros_(zero)
 
     def forward(self, x: Tensor, *others: Any) -> Tensor:
-        """[..., width] as it came. Bloom's MLP is given the residual too, and adds it."""
+        """[..., width] as it came. The MLPs of Bloom and MPT are given the residual too, and add it."""
         y: Tensor = self.inner(x, *others)
         changed: Tensor = self.up(functional.gelu(self.down(y)))
         return y + changed

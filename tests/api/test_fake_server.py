@@ -134,6 +134,7 @@ def test_a_template_bomb_costs_its_own_request_alone(server: RunningServer) -> N
         thread.join()
     assert len(waits) >= 20  # behind the bomb there would be one
     assert statistics.median(waits) < 0.1
+    assert sorted(waits)[-2] < 0.8  # of two hundred the machine may hold up one
     assert results[0].status_code == 400
     assert results[0].json()["error"]["code"] == "chat_template_failed"
     assert results[0].elapsed.total_seconds() < 2.0

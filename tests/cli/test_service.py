@@ -154,6 +154,7 @@ def test_without_a_server_it_is_said_what_to_do(home: Path, arguments: tuple[str
 
 def test_ps_says_when_a_model_goes() -> None:
     resident = {"id": "mine", "state": "asleep", "memory": 2_000_000, "users": 0, "queue": 3, "unload_in": 90.0}
+    assert ps.row(resident, 20).startswith(f"{'mine':<20} asleep")
     assert ps.row(resident, 20).split() == ["mine", "asleep", "2.0", "MB", "0", "3", "in", "90", "s"]
     assert ps.row(resident | {"unload_in": 3700.0}, 20).endswith("in 01:01:40")
     assert ps.row(resident | {"unload_in": None}, 20).endswith("never")
